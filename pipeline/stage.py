@@ -1,0 +1,74 @@
+"""What the runner asks of a source, a stage and a sink."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Generic, Protocol, TypeVar
+
+from tpvideo.pipeline.frame import StreamInfo
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+In_contra = TypeVar("In_contra", contravariant=True)
+Out_co = TypeVar("Out_co", covariant=True)
+
+
+class Source(Protocol[Out_co]):
+    """Where frames come from. A source that can block for long wakes at least once a second."""
+
+    def open(self) -> StreamInfo:
+        """Make ready to read and describe the stream; runs before any thread starts."""
+
+    def __iter__(self) -> Iterator[Out_co]:
+        """Yield frames in presentation order."""
+
+    def close(self) -> None:
+        """Release what open acquired; called once, also after a failure."""
+
+
+class Stage(Generic[In, Out]):
+    """One step that a frame takes. Subclasses write process; the rest has defaults.
+
+    A stage is used by one thread at a time and keeps the order of its items.
+    """
+
+    batch: int = 1
+    """Most items handed to process at once."""
+    linger_s: float | None = None
+    """How long to wait to fill a batch after its first item; None waits until it is full."""
+
+    @property
+    def name(self) -> str:
+        """A short word for tables and messages."""
+        return type(self).__name__.lower()
+
+    def open(self, info: StreamInfo) -> StreamInfo:
+        """Make ready; may change what later stages see. Runs before any thread starts."""
+        return info
+
+    def process(self, items: Sequence[In]) -> Iterable[Out]:
+        """Turn 1..batch items into any number of items, in order."""
+        raise NotImplementedError
+
+    def flush(self) -> Iterable[Out]:
+        """Hand over what is still held when the stream has ended."""
+        return ()
+
+    def close(self) -> None:
+        """Release what open acquired; called once, also after a failure."""
+
+
+class Sink(Protocol[In_contra]):
+    """Where frames end up."""
+
+    def open(self, info: StreamInfo) -> None:
+        """Make ready to write; fails here when the target cannot be written."""
+
+    def consume(self, item: In_contra, /) -> None:
+        """Take one frame, in order."""
+
+    def finish(self) -> None:
+        """Make the result appear under its name; called only after every frame arrived."""
+
+    def close(self) -> None:
+        """Release what open acquired and remove what was not finished; always called."""
