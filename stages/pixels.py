@@ -1,0 +1,28 @@
+"""uint8 [H, W, 3] between stages, float [B, 3, H, W] inside networks; the only such conversion."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tpvideo.pipeline.frame import Image
+
+
+def to_tensor(images: Sequence[Image], device: torch.device | str = "cpu") -> Tensor:
+    """[B, 3, H, W] float32 in -1..1 from B pictures [H, W, 3] of one size, or [B, 1, H, W]
+    from B mattes [H, W]."""
+    stacked = torch.from_numpy(np.stack(images)).to(device)
+    if stacked.ndim == 3:
+        stacked = stacked[..., None]
+    return stacked.permute(0, 3, 1, 2).float().mul_(2 / 255).sub_(1)
+
+
+def to_images(pictures: Tensor) -> list[Image]:
+    """B pictures uint8 [H, W, C], or mattes [H, W] for one channel, from [B, C, H, W] in -1..1,
+    rounded to nearest."""
+    levels = pictures.detach().float().add(1).mul(127.5).round_().clamp_(0, 255).to(torch.uint8)
+    arrays = levels.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+    return [array[..., 0] if array.shape[-1] == 1 else array for array in arrays]
