@@ -1,0 +1,264 @@
+"""The basic operators of StyleGAN2-like networks, in plain torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+SQRT2 = math.sqrt(2.0)
+
+
+def expect_shape(name: str, tensor: Tensor, shape: Sequence[int | None]) -> None:
+    """Raise ValueError unless `tensor` has this shape; None stands for any size."""
+    fits = tensor.ndim == len(shape) and all(
+        want is None or want == have for want, have in zip(shape, tensor.shape, strict=True)
+    )
+    if not fits:
+        wanted = ", ".join("any" if size is None else str(size) for size in shape)
+        raise ValueError(f"{name} must have shape [{wanted}], got {list(tensor.shape)}")
+
+
+class EqualLinear(nn.Module):
+    """Linear layer that stores weights of unit variance and scales them when used.
+
+    y = x (W m / sqrt(in))^T + m b, with m the learning-rate multiplier (parity spec, 4.1).
+    """
+
+    def __init__(
+        self, inputs: int, outputs: int, *, rate: float = 1.0, bias_init: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(outputs, inputs) / rate)
+        self.bias = nn.Parameter(torch.full((outputs,), bias_init / rate))
+        self.gain = rate / math.sqrt(inputs)
+        self.rate = rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., in] -> [..., out]."""
+        return F.linear(x, self.weight * self.gain, self.bias * self.rate)
+
+
+def resampling_filter() -> Tensor:
+    """[4, 4] low-pass filter outer([1, 3, 3, 1]) / 64, which sums to 1."""
+    taps = torch.tensor([1.0, 3.0, 3.0, 1.0])
+    return torch.outer(taps, taps) / 64
+
+
+def upsample2(x: Tensor) -> Tensor:
+    """Double the sides of [B, C, H, W] with the resampling filter and zeros outside.
+
+    Per axis out[2m] = (x[m-1] + 3 x[m]) / 4 and out[2m+1] = (3 x[m] + x[m+1]) / 4
+    (parity spec, 4.3).
+    """
+    for axis in (2, 3):
+        pad = (0, 0, 1, 1) if axis == 2 else (1, 1, 0, 0)
+        padded = F.pad(x, pad)
+        size = x.shape[axis]
+        before, here, after = (padded.narrow(axis, start, size) for start in range(3))
+        even = torch.lerp(before, here, 0.75)
+        odd = torch.lerp(after, here, 0.75)
+        x = torch.stack([even, odd], dim=axis + 1).flatten(axis, axis + 1)
+    return x
+
+
+def upsampling_kernel(weight: Tensor, smoothing: Tensor) -> Tensor:
+    """Fold zero insertion, a 3x3 convolution and the smoothing into one convolution.
+
+    With K the full 6x6 convolution of the kernel with 4 times the filter, output phase
+    (py, px) of the doubled picture is a plain 3x3 convolution with
+    P[a, b] = K[py + 4 - 2a, px + 4 - 2b] (parity spec, 18).
+
+    Args:
+        weight: [O, I, 3, 3].
+        smoothing: [4, 4].
+
+    Returns:
+        [4 O, I, 3, 3] in the channel order of pixel_shuffle.
+    """
+    outputs, inputs = weight.shape[:2]
+    flat = weight.reshape(outputs * inputs, 1, 3, 3)
+    full = F.conv2d(flat, 4 * smoothing[None, None].to(weight), padding=3)  # symmetric filter
+    full = full.reshape(outputs, inputs, 6, 6)
+    phases = [
+        full[:, :, [py + 4, py + 2, py]][..., [px + 4, px + 2, px]]
+        for py in (0, 1)
+        for px in (0, 1)
+    ]
+    return torch.stack(phases, dim=1).reshape(4 * outputs, inputs, 3, 3)
+
+
+class ModulatedConv(nn.Module):
+    """Convolution whose input channels are scaled by a style (StyleGAN2; parity spec, 4.4).
+
+    Computed unfused: scale the inputs by the style, convolve with the shared weight, scale the
+    outputs by the demodulation factor. Equal to modulating the weights, and one convolution
+    serves the whole batch.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        style_dim: int,
+        *,
+        kernel: int = 3,
+        upsample: bool = False,
+    ) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(outputs, inputs, kernel, kernel))
+        self.bias = nn.Parameter(torch.zeros(outputs))
+        self.affine = EqualLinear(style_dim, inputs, bias_init=1.0)
+        self.upsample = upsample
+        self._phases: Tensor | None = None
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> ModulatedConv:
+        self._phases = None  # weights move or change their type: fold anew
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return self
+
+    def _load_from_state_dict(self, *args: Any) -> None:
+        self._phases = None
+        super()._load_from_state_dict(*args)
+
+    def train(self, mode: bool = True) -> ModulatedConv:
+        """Also forgets the folded upsampling kernel: weights may be about to change."""
+        self._phases = None
+        return super().train(mode)
+
+    def convolve(self, x: Tensor, style: Tensor) -> Tensor:
+        """[B, I, H, W] scaled by [B, I], convolved; twice the size when upsampling."""
+        x = x * style[:, :, None, None].to(x.dtype)
+        if not self.upsample:
+            return F.conv2d(x, self.weight, padding=self.weight.shape[-1] // 2)
+        return F.pixel_shuffle(F.conv2d(x, self._upsampling_kernel(), padding=1), 2)
+
+    def _upsampling_kernel(self) -> Tensor:
+        with torch.autocast(self.weight.device.type, enabled=False):
+            if self.training or (torch.is_grad_enabled() and self.weight.requires_grad):
+                return upsampling_kernel(self.weight, resampling_filter().to(self.weight))
+            if self._phases is None:  # frozen weights: a constant, folded once
+                self._phases = upsampling_kernel(self.weight, resampling_filter().to(self.weight))
+            return self._phases
+
+    def demodulation(self, style: Tensor) -> Tensor:
+        """[B, O] factors that give every output channel unit expected variance."""
+        energy = self.weight.float().square().sum(dim=(2, 3))  # [O, I]
+        return torch.rsqrt(style.float().square() @ energy.T + 1e-8)
+
+
+class SynthesisLayer(ModulatedConv):
+    """Modulated 3x3 convolution, fixed noise, bias, leaky ReLU (parity spec, 4.5)."""
+
+    noise_const: Tensor
+    resample_filter: Tensor
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        style_dim: int,
+        side: int,
+        *,
+        upsample: bool = False,
+        noise: bool = True,
+        clamp: float | None = None,
+    ) -> None:
+        super().__init__(inputs, outputs, style_dim, upsample=upsample)
+        self.noise_strength = nn.Parameter(torch.zeros([]))
+        self.register_buffer("noise_const", torch.randn(side, side))
+        self.register_buffer("resample_filter", resampling_filter())
+        self.noise = noise
+        self.clamp = clamp
+
+    def forward(self, x: Tensor, latent: Tensor) -> Tensor:
+        """[B, I, H, W] and [B, D] -> [B, O, side, side]."""
+        style = self.affine(latent)
+        y = self.convolve(x, style)
+        # leaky ReLU is positively homogeneous, so its gain sqrt(2) goes into what precedes it.
+        factor = self.demodulation(style) * SQRT2
+        y = torch.addcmul(
+            (self.bias * SQRT2).to(y.dtype)[None, :, None, None],
+            y,
+            factor[:, :, None, None].to(y.dtype),
+        )
+        if self.noise:
+            y = y + (self.noise_const * (self.noise_strength * SQRT2)).to(y.dtype)
+        y = F.leaky_relu(y, 0.2)
+        return y if self.clamp is None else y.clamp(-self.clamp, self.clamp)
+
+
+class ToRGB(ModulatedConv):
+    """Modulated 1x1 convolution without demodulation (parity spec, 4.6)."""
+
+    def __init__(
+        self, inputs: int, outputs: int, style_dim: int, *, clamp: float | None = None
+    ) -> None:
+        super().__init__(inputs, outputs, style_dim, kernel=1)
+        self.gain = 1 / math.sqrt(inputs)
+        self.clamp = clamp
+
+    def forward(self, x: Tensor, latent: Tensor) -> Tensor:
+        """[B, I, H, W] and [B, D] -> [B, O, H, W]."""
+        y = self.convolve(x, self.affine(latent) * self.gain)
+        y = y + self.bias.to(y.dtype)[None, :, None, None]
+        return y if self.clamp is None else y.clamp(-self.clamp, self.clamp)
+
+
+class SynthesisBlock(nn.Module):
+    """Two layers and an image summed up over the resolutions (parity spec, 4.7).
+
+    Args:
+        inputs: channels of the incoming features; 0 for the first block, which has a learned
+            constant in their place.
+        outputs: channels of its features.
+        side: side of its output, pixels.
+        image_channels: channels of the image it adds to.
+    """
+
+    resample_filter: Tensor
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        style_dim: int,
+        side: int,
+        image_channels: int,
+        *,
+        noise: bool = True,
+        clamp: float | None = None,
+    ) -> None:
+        super().__init__()
+        self.register_buffer("resample_filter", resampling_filter())
+        if inputs:
+            self.conv0 = SynthesisLayer(
+                inputs, outputs, style_dim, side, upsample=True, noise=noise, clamp=clamp
+            )
+        else:
+            self.const = nn.Parameter(torch.randn(outputs, side, side))
+        self.conv1 = SynthesisLayer(outputs, outputs, style_dim, side, noise=noise, clamp=clamp)
+        self.torgb = ToRGB(outputs, image_channels, style_dim, clamp=clamp)
+        self.is_first = inputs == 0
+
+    @property
+    def latents(self) -> int:
+        """How many latents its layers take, torgb included."""
+        return 2 if self.is_first else 3
+
+    def forward(self, x: Tensor | None, image: Tensor | None, ws: Tensor) -> tuple[Tensor, Tensor]:
+        """Features and image of twice the size.
+
+        Args:
+            x: [B, inputs, side/2, side/2]; None for the first block.
+            image: [B, image_channels, side/2, side/2]; None for the first block.
+            ws: [B, latents, D].
+        """
+        x = self.const.expand(len(ws), -1, -1, -1) if x is None else self.conv0(x, ws[:, 0])
+        x = self.conv1(x, ws[:, -2])
+        own = self.torgb(x, ws[:, -1]).float()
+        return x, own if image is None else upsample2(image) + own
