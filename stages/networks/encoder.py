@@ -95,7 +95,7 @@ class StyleEncoder(Trunk):
         if image.shape[2:] != (self.side, self.side):
             raise ValueError(f"image must be {self.side} pixels square, got {tuple(image.shape)}")
         outputs = self.trunk(image)
-        fine, middle, coarse = (outputs[start - 1] for start in self.stage_starts[2:])
+        fine, middle, coarse = (outputs[start] for start in self.stage_starts[2:])
         middle = enlarge(coarse) + self.latlayer1(middle)  # [B, pyramid, side/8, side/8]
         fine = enlarge(middle) + self.latlayer2(fine)  # [B, pyramid, side/4, side/4]
         levels = [

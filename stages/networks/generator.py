@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tpvideo.stages.networks.layers import expect_shape
+from tpvideo.stages.networks.layers import expect_shape, upsample2
 from tpvideo.stages.networks.stylegan2 import Backbone, MappingNetwork, Synthesis
 from tpvideo.stages.networks.superres import SuperResolution
 from tpvideo.stages.networks.triplane import Axes, Decoded, OSGDecoder, sample_planes
@@ -46,7 +46,8 @@ class Generator(nn.Module):
     Args:
         style_dim: D, length of a latent.
         plane_side, plane_channels: side of a plane and its channels C.
-        backbone_widths: channels of the synthesis blocks from side 4 up to `plane_side`.
+        backbone_widths: channels of the synthesis blocks from side 4 up. Where they end below
+            `plane_side`, their result is enlarged to it.
         hidden, colours: sizes of the decoder; `colours` is F.
         raw_side: side of the volume rendering.
         superres_widths: channels of the two super-resolution blocks.
@@ -83,7 +84,8 @@ class Generator(nn.Module):
     ) -> None:
         super().__init__()
         widths = {4 << k: width for k, width in enumerate(backbone_widths)}
-        synthesis = Synthesis(style_dim, plane_side, 3 * plane_channels, widths, noise=noise)
+        synthesis = Synthesis(style_dim, max(widths), 3 * plane_channels, widths, noise=noise)
+        self.plane_side = plane_side
         self.backbone = Backbone(synthesis, MappingNetwork(w_dim=style_dim) if mapping else None)
         self.superresolution = SuperResolution(
             colours, superres_widths, style_dim, raw_side, image_channels
@@ -105,6 +107,8 @@ class Generator(nn.Module):
         """[B, L, D] latents -> [B, 3 C, H, W] tri-planes; channel c of plane p is 32 p + c."""
         expect_shape("ws", ws, (None, self.latents, None))
         planes: Tensor = self.backbone.synthesis(ws)
+        while planes.shape[-1] < self.plane_side:
+            planes = upsample2(planes)
         return planes
 
     def query(self, planes: Tensor, points: Tensor) -> Decoded:
@@ -113,16 +117,19 @@ class Generator(nn.Module):
         decoded: Decoded = self.decoder(features)
         return decoded
 
-    def march(self, planes: Tensor, rays: Rays, jitter: Tensor | None = None) -> Composite:
+    def march(
+        self, planes: Tensor, rays: Rays, jitter: Tensor | None = None, *, fine: bool = True
+    ) -> Composite:
         """Render rays, coarse samples first, then more where they matter (spec, section 9).
 
         Args:
             planes: [B, 3 C, H, W].
             jitter: [B, R, coarse] shares of a step in 0..1 for training.
+            fine: whether to take the importance samples.
         """
         depths = coarse_depths(rays, self.near, self.far, self.coarse, jitter)
         colours, sigmas = self._decode_along(planes, rays, depths)
-        if self.fine:
+        if self.fine and fine:
             with torch.no_grad():
                 weights = interval_weights(sigmas, depths, self.density_gain)
                 further = importance_depths(depths, weights, self.fine)
@@ -138,7 +145,9 @@ class Generator(nn.Module):
         colours, sigmas = self.query(planes, points.reshape(batch, count * samples, 3))
         return colours.reshape(batch, count, samples, -1), sigmas.reshape(batch, count, samples)
 
-    def render(self, planes: Tensor, ws: Tensor, labels: Tensor, *, side: int = 0) -> View:
+    def render(
+        self, planes: Tensor, ws: Tensor, labels: Tensor, *, side: int = 0, fine: bool = True
+    ) -> View:
         """The picture that a camera sees.
 
         Args:
@@ -146,21 +155,22 @@ class Generator(nn.Module):
             ws: [B, L, D]; super-resolution takes the last latent.
             labels: [B, 25].
             side: side of the volume rendering; 0 for the model's own.
+            fine: whether to take the importance samples.
         """
         expect_shape("labels", labels, (len(planes), 25))
         side = side or self.raw_side
         with torch.autocast(planes.device.type, enabled=False):
             rays = camera_rays(labels.float(), side)
-            seen = self._march_in_parts(planes.float(), rays)
+            seen = self._march_in_parts(planes.float(), rays, fine)
         return self.finish(seen, ws, side)
 
-    def _march_in_parts(self, planes: Tensor, rays: Rays) -> Composite:
+    def _march_in_parts(self, planes: Tensor, rays: Rays, fine: bool) -> Composite:
         batch, count, _ = rays.origins.shape
         part = max(1, POINTS_AT_ONCE // (batch * self.coarse))
         if torch.is_grad_enabled() or part >= count:
-            return self.march(planes, rays)
+            return self.march(planes, rays, fine=fine)
         parts = [
-            self.march(planes, Rays(origins, directions))
+            self.march(planes, Rays(origins, directions), fine=fine)
             for origins, directions in zip(
                 torch.split(rays.origins, part, dim=1),
                 torch.split(rays.directions, part, dim=1),
@@ -186,6 +196,8 @@ class Generator(nn.Module):
 def resize(image: Tensor, side: int) -> Tensor:
     """[B, C, H, W] to side x side, bilinear with antialiasing; exact means for whole ratios of
     2 the way the published code takes them."""
+    if image.shape[-1] == side:
+        return image
     if image.shape[-1] == 2 * side:
         return F.avg_pool2d(image, 2)
     return F.interpolate(image, size=(side, side), mode="bilinear", antialias=True)

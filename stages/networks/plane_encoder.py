@@ -82,6 +82,8 @@ class PlaneEncoder(Trunk):
         head_width: channels inside the head.
         side: picture side in pixels, a multiple of 16.
         plane_side: side of the planes, `side` or half of it.
+        skip_stem: hand the stem's features to the head as well (not in the paper): the finest
+            octave of the pictures then reaches planes of the same side.
         reduction: how much narrower the squeeze of each unit is.
         activation: the nonlinearity everywhere, see `trunk.Activation`.
     """
@@ -100,6 +102,7 @@ class PlaneEncoder(Trunk):
         plane_side: int = 256,
         reduction: int = 16,
         activation: Activation = "prelu",
+        skip_stem: bool = False,
     ) -> None:
         super().__init__(
             in_channels=in_channels,
@@ -125,8 +128,12 @@ class PlaneEncoder(Trunk):
         same_side = plane_side == side
         self.up5 = double if same_side else nn.Identity()
         up5 = up4 // shrink if same_side else up4
+        if skip_stem and not same_side:
+            raise ValueError("skip_stem needs planes of the pictures' side")
+        self.skip_stem = skip_stem
+        stem = widths[0] if skip_stem else 0
         self.final_head_two = nn.Sequential(
-            nn.Conv2d(plane_channels + up5, head_width, 3, 1, 1),
+            nn.Conv2d(plane_channels + up5 + stem, head_width, 3, 1, 1),
             activation_layer(activation, head_width),
             nn.Conv2d(head_width, head_width, 3, 1, 1),
             activation_layer(activation, head_width),
@@ -149,12 +156,15 @@ class PlaneEncoder(Trunk):
                 f"got {tuple(images.shape)} and {tuple(planes.shape)}"
             )
         outputs = self.trunk(images)
-        skip1, skip2, skip3 = (outputs[start - 1] for start in self.stage_starts[1:4])
-        running = self.up1(outputs[self.stage_starts[3]], outputs[-1])  # [B, up1, S/16, S/16]
+        skip1, skip2, skip3 = (outputs[start] for start in self.stage_starts[1:4])
+        running = self.up1(outputs[self.stage_starts[3] + 1], outputs[-1])  # [B, up1, S/16, S/16]
         running = self.up2(skip3, running)  # [B, up2, S/8, S/8]
         running = self.up3(skip2, running)  # [B, up3, S/4, S/4]
         running = self.up4(skip1, running)  # [B, up4, S/2, S/2]
-        head: Tensor = self.final_head_two(torch.cat((planes, self.up5(running)), dim=1))
+        parts = [planes, self.up5(running)]
+        if self.skip_stem:
+            parts.append(outputs[0])
+        head: Tensor = self.final_head_two(torch.cat(parts, dim=1))
         return planes + head
 
     def start_at_identity(self) -> None:

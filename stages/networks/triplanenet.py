@@ -34,7 +34,11 @@ class TriPlaneNet(nn.Module):
     published FFHQ 512-128 model, with its key names.
 
     Args:
-        side: side of the pictures that the encoders see.
+        side: side of the pictures that come in and that the second branch compares.
+        encoder_side: side of the pictures that the style encoder sees; 0 for `side`.
+        first_side: side of the volume rendering that the second branch compares with; 0 for
+            `raw_side`.
+        first_fine: whether that rendering takes importance samples.
         offsets: further arguments of PlaneEncoder.
         encoder: further arguments of StyleEncoder.
         canonical: lay the second branch's pictures on a mean head before it sees them, so that
@@ -51,6 +55,7 @@ class TriPlaneNet(nn.Module):
         self,
         *,
         side: int = 256,
+        encoder_side: int = 0,
         style_dim: int = 512,
         plane_side: int = 256,
         plane_channels: int = 32,
@@ -58,6 +63,8 @@ class TriPlaneNet(nn.Module):
         hidden: int = 64,
         colours: int = 32,
         raw_side: int = 128,
+        first_side: int = 0,
+        first_fine: bool = True,
         superres_widths: Sequence[int] = (256, 128),
         image_channels: int = 3,
         near: float = 2.25,
@@ -73,10 +80,12 @@ class TriPlaneNet(nn.Module):
         canonical: bool = False,
     ) -> None:
         super().__init__()
-        self.psp_encoder = StyleEncoder(side=side, style_dim=style_dim, **(encoder or {}))
+        self.psp_encoder = StyleEncoder(
+            side=encoder_side or side, style_dim=style_dim, **(encoder or {})
+        )
         self.triplanenet_encoder = PlaneEncoder(
             plane_channels=3 * plane_channels,
-            side=plane_side if canonical else side,
+            side=side,
             plane_side=plane_side,
             **(offsets or {}),
         )
@@ -101,8 +110,10 @@ class TriPlaneNet(nn.Module):
         )
         self.register_buffer("latent_avg", torch.zeros(style_dim))
         if canonical:
-            self.register_buffer("surface", torch.zeros(plane_side, plane_side))
+            self.register_buffer("surface", torch.zeros(side, side))
         self.canonical = canonical
+        self.first_side = first_side or raw_side
+        self.first_fine = first_fine
         self.side = side
 
     @property
@@ -113,7 +124,7 @@ class TriPlaneNet(nn.Module):
     def encode(self, images: Tensor) -> Tensor:
         """Latents of [B, 3, side, side] pictures: ŵ = φ(x) + w̄ (eq. 4)."""
         expect_shape("images", images, (None, 3, self.side, self.side))
-        codes: Tensor = self.psp_encoder(images)
+        codes: Tensor = self.psp_encoder(resize(images, self.psp_encoder.side))
         return codes.float() + self.latent_avg
 
     def invert(self, images: Tensor, labels: Tensor) -> Inversion:
@@ -133,7 +144,11 @@ class TriPlaneNet(nn.Module):
         """[B, 9, H, W] what the second branch sees: ŷ, x - ŷ and x_m - ŷ_m (eq. 6)."""
         mirrored_labels = mirror(labels)
         both = self.decoder.render(
-            torch.cat([first, first]), torch.cat([ws, ws]), torch.cat([labels, mirrored_labels])
+            torch.cat([first, first]),
+            torch.cat([ws, ws]),
+            torch.cat([labels, mirrored_labels]),
+            side=self.first_side,
+            fine=self.first_fine,
         ).image[:, :3]
         seen, seen_mirrored = resize(both, self.side).chunk(2)
         own = torch.cat([seen, images - seen], dim=1)

@@ -119,9 +119,10 @@ class Trunk(nn.Module):
         )
 
     def trunk(self, image: Tensor) -> list[Tensor]:
-        """Output of every unit in order, for a picture [B, C, S, S] with S a multiple of 16."""
+        """Outputs of the stem and of every unit in order, for a picture [B, C, S, S] with S a
+        multiple of 16."""
         x: Tensor = self.input_layer(image)
-        outputs = []
+        outputs = [x]
         for unit in self.body:
             x = unit(x)
             outputs.append(x)
