@@ -1,0 +1,85 @@
+"""What every test must leave behind: no thread, no ERROR record, no changed random state."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import sys
+import threading
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+SEED = 20240409
+
+
+class _Errors(logging.Handler):
+    """Keeps the text of every record at ERROR or above."""
+
+    def __init__(self) -> None:
+        super().__init__(level=logging.ERROR)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(f"{record.name}: {record.getMessage()}")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip `gpu` tests where there is no GPU, or fail them where one was promised."""
+    if item.get_closest_marker("gpu") is None:
+        return
+    import torch
+
+    if torch.cuda.is_available():
+        return
+    if os.environ.get("TPVIDEO_REQUIRE_GPU") == "1":
+        pytest.fail("TPVIDEO_REQUIRE_GPU=1, but torch finds no CUDA device", pytrace=False)
+    pytest.skip("needs a CUDA device")
+
+
+@pytest.fixture(autouse=True)
+def no_thread_left() -> Iterator[None]:
+    """Fail a test that leaves a thread running; one that is just ending gets a second."""
+    before = set(threading.enumerate())
+    yield
+    left = [thread for thread in threading.enumerate() if thread not in before]
+    for thread in left:
+        thread.join(timeout=1.0)
+    names = [thread.name for thread in left if thread.is_alive()]
+    assert not names, f"threads left running: {names}"
+
+
+@pytest.fixture(autouse=True)
+def no_error_logged() -> Iterator[None]:
+    """Fail a test during which anything was logged at ERROR or above."""
+    errors = _Errors()
+    root = logging.getLogger()
+    root.addHandler(errors)
+    yield
+    root.removeHandler(errors)
+    assert not errors.lines, f"logged at ERROR: {errors.lines}"
+
+
+@pytest.fixture(autouse=True)
+def repeatable_random_numbers() -> Iterator[None]:
+    """Fail a test that draws from Python's or numpy's global generator.
+
+    Torch initialises every network from its own; that one is seeded for the test and restored.
+    """
+    python_state, numpy_state = random.getstate(), _numpy_state()
+    if (torch := sys.modules.get("torch")) is None:
+        yield
+    else:
+        torch_state = torch.get_rng_state()
+        torch.manual_seed(SEED)
+        yield
+        torch.set_rng_state(torch_state)
+    assert random.getstate() == python_state, "Python's global random state changed"
+    assert _numpy_state() == numpy_state, "numpy's global random state changed"
+
+
+def _numpy_state() -> tuple[bytes, int]:
+    state = np.random.get_state(legacy=False)["state"]
+    return state["key"].tobytes(), state["pos"]
