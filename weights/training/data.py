@@ -1,0 +1,302 @@
+"""Views of synthetic heads as one array, and batches of (input view, target view) drawn from it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tpvideo.pipeline.errors import ConfigError
+from tpvideo.stages import geometry
+from tpvideo.stages.networks.triplanenet import mirror
+
+log = logging.getLogger(__name__)
+
+
+class Batch(NamedTuple):
+    """Two views of each of B heads, and points on their surfaces."""
+
+    images: Tensor
+    """[B, 3, S, S] input views on black, -1..1, with the flaws of real footage."""
+    labels: Tensor
+    """[B, 25] their cameras."""
+    targets: Tensor
+    """[B, 4, T, T] other (sometimes the same) views: premultiplied RGB and alpha, -1..1."""
+    target_labels: Tensor
+    """[B, 25]."""
+    depths: Tensor
+    """[B, 1, T/2, T/2] depth along the optical axis of the target view; 0 where empty."""
+    surface: Tensor
+    """[B, P, 3] world points on what the target view sees."""
+    toward: Tensor
+    """[B, P, 3] unit vectors from those points to the camera."""
+    colours: Tensor
+    """[B, P, 3] their colours, 0..1."""
+    empty: Tensor
+    """[B, P, 3] world points that the target view sees through."""
+
+
+def pack(folder: Path, target: Path, limit: int | None = None) -> None:
+    """Join the generator's npz files into arrays that can be mapped into memory.
+
+    Writes rgba.npy [N, V, 256, 256, 4] uint8 premultiplied, depth.npy [N, V, 128, 128] float16
+    and labels.npy [N, V, 25] float32 into `target`.
+    """
+    files = sorted(folder.glob("*.npz"))[:limit]
+    if not files:
+        raise ConfigError(f"no head views (*.npz) in {folder}; make them with the head generator")
+    with np.load(files[0]) as first:
+        shapes = {"rgba": first["rgba"].shape, "depth": first["depth"].shape}
+    target.mkdir(parents=True, exist_ok=True)
+    rgba = _create(target / "rgba.npy", np.uint8, (len(files), *shapes["rgba"]))
+    depth = _create(target / "depth.npy", np.float16, (len(files), *shapes["depth"]))
+    labels = np.empty((len(files), shapes["rgba"][0], 25), np.float32)
+    for row, file in enumerate(files):
+        with np.load(file) as views:
+            rgba[row], depth[row] = views["rgba"], views["depth"]
+            labels[row] = [geometry.label(camera) for camera in views["c2w"]]
+        if row % 500 == 0:
+            log.info("packed %d of %d heads", row, len(files))
+    rgba.flush()
+    depth.flush()
+    np.save(target / "labels.npy", labels)
+
+
+def _create(path: Path, kind: type, shape: tuple[int, ...]) -> np.memmap[tuple[int, ...], np.dtype]:  # type: ignore[type-arg]
+    return np.lib.format.open_memmap(path, mode="w+", dtype=kind, shape=shape)
+
+
+class HeadViews:
+    """Packed views, and the batches drawn from them.
+
+    Args:
+        folder: what `pack` wrote.
+        side: S, side of the input pictures.
+        points: P, points a head for the direct supervision of the volume.
+        seed: of the sampling; with `state` it resumes exactly.
+    """
+
+    def __init__(self, folder: Path, *, side: int, points: int, seed: int) -> None:
+        if not (folder / "rgba.npy").exists():
+            raise ConfigError(f"{folder} holds no packed views; run the training's `pack` first")
+        self.rgba: NDArray[np.uint8] = np.load(folder / "rgba.npy", mmap_mode="r")
+        self.depth: NDArray[np.float16] = np.load(folder / "depth.npy", mmap_mode="r")
+        self.labels: NDArray[np.float32] = np.load(folder / "labels.npy")
+        self.side = side
+        self.points = points
+        self.random = np.random.default_rng(seed)
+        self.torch_random = torch.Generator().manual_seed(seed)
+
+    def __len__(self) -> int:
+        return len(self.rgba)
+
+    def batches(self, size: int) -> Iterator[Batch]:
+        """Batches of `size` heads without end."""
+        while True:
+            yield self.batch(size)
+
+    def batch(self, size: int) -> Batch:
+        """One batch: heads and views at random, mirrored half of the time."""
+        views = self.rgba.shape[1]
+        heads = self.random.integers(len(self), size=size)
+        sources = self.random.integers(views, size=size)
+        others = (sources + self.random.integers(1, views, size=size)) % views
+        targets = np.where(self.random.random(size) < 0.2, sources, others)
+        flips = torch.from_numpy(self.random.random(size) < 0.5)
+
+        rgba = self._rgba(heads, sources, flips)
+        target = self._rgba(heads, targets, flips)
+        depth = torch.from_numpy(
+            np.stack([self.depth[h, v] for h, v in zip(heads, targets, strict=True)])
+        ).float()[:, None]
+        depth = torch.where(flips[:, None, None, None], depth.flip(-1), depth)
+        labels = self._labels(heads, sources, flips)
+        target_labels = self._labels(heads, targets, flips)
+
+        rgba, target = change_light(rgba, target, self.torch_random)
+        images = spoil(F.interpolate(rgba, size=self.side, mode="area"), self.torch_random)
+        surface, toward, colours, empty = self._points(target, depth, target_labels)
+        return Batch(
+            images * 2 - 1,
+            labels,
+            target * 2 - 1,
+            target_labels,
+            depth,
+            surface,
+            toward,
+            colours,
+            empty,
+        )
+
+    def _rgba(self, heads: NDArray[np.int64], views: NDArray[np.int64], flips: Tensor) -> Tensor:
+        """[B, 4, 256, 256] in 0..1."""
+        stacked = np.stack([self.rgba[h, v] for h, v in zip(heads, views, strict=True)])
+        pictures = torch.from_numpy(stacked).permute(0, 3, 1, 2).float() / 255
+        return torch.where(flips[:, None, None, None], pictures.flip(-1), pictures)
+
+    def _labels(self, heads: NDArray[np.int64], views: NDArray[np.int64], flips: Tensor) -> Tensor:
+        labels = torch.from_numpy(self.labels[heads, views])
+        return torch.where(flips[:, None], mirror(labels), labels)
+
+    def _points(
+        self, target: Tensor, depth: Tensor, labels: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Random pixels of the target, as points on the surface and in the empty space."""
+        batch, _, size, _ = depth.shape
+        picked = torch.randint(
+            size * size, (batch, 4 * self.points), generator=self.torch_random
+        )  # more than needed: solid ones and clear ones are sorted out
+        z = depth.flatten(1).gather(1, picked)
+        coarse = F.interpolate(target, size=size, mode="area").flatten(2)
+        seen = coarse.gather(2, picked[:, None].expand(-1, 4, -1))  # [B, 4, 4 P]
+        solid = (seen[:, 3] > 0.98) & (z > 0)
+        order = torch.argsort(solid.to(torch.uint8), dim=1, descending=True, stable=True)
+        first, last = order[:, : self.points], order[:, -self.points :]
+        u = (picked % size + 0.5) / size
+        v = (picked // size + 0.5) / size
+        camera = labels[:, :16].reshape(-1, 4, 4)
+        focal = labels[:, 16, None]
+        local = torch.stack([(u - 0.5) / focal, (v - 0.5) / focal, torch.ones_like(u)], dim=-1)
+        ray = local @ camera[:, :3, :3].transpose(1, 2)  # [B, 4 P, 3], z component 1
+        origin = camera[:, None, :3, 3]
+
+        def take(values: Tensor, index: Tensor) -> Tensor:
+            return values.gather(1, index[..., None].expand(-1, -1, values.shape[-1]))
+
+        surface = origin + take(ray, first) * z.gather(1, first)[..., None]
+        toward = -F.normalize(take(ray, first), dim=-1)
+        # A ray that hits something is clear up to a margin before it; one that hits nothing,
+        # clear all the way.
+        depth_last = z.gather(1, last)
+        clear = (seen[:, 3].gather(1, last) < 0.02) & (depth_last == 0)
+        farthest = torch.where(clear, 3.15, torch.where(depth_last > 0, depth_last - 0.03, 2.3))
+        share = torch.rand(last.shape, generator=self.torch_random)
+        # Many close to the surface, some anywhere before it.
+        near = 2.25 + (farthest - 2.25) * torch.where(share < 0.5, 2 * share, share.sqrt())
+        empty = origin + take(ray, last) * near[..., None]
+        # Where a head fills the picture too few clear rays exist; solid ones serve as well.
+        return surface, toward, take(seen[:, :3].transpose(1, 2), first), empty
+
+    @property
+    def state(self) -> dict[str, object]:
+        """What resumes the sampling exactly."""
+        return {"numpy": self.random.bit_generator.state, "torch": self.torch_random.get_state()}
+
+    @state.setter
+    def state(self, saved: dict[str, object]) -> None:
+        self.random.bit_generator.state = saved["numpy"]
+        torch_state = saved["torch"]
+        assert isinstance(torch_state, Tensor)
+        self.torch_random.set_state(torch_state)
+
+
+def change_light(rgba: Tensor, target: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
+    """The same random white balance, gamma and exposure for both views of a head: what a camera
+    does to both. Pictures [B, 4, H, W] premultiplied, 0..1."""
+    batch = len(rgba)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(batch, *shape, 1, 1, generator=random)
+
+    gain = torch.exp(0.22 * normal(1) + 0.09 * normal(3))
+    gamma = torch.exp(0.18 * normal(1))
+    gray = torch.rand(batch, 1, 1, 1, generator=random) * 0.6
+
+    def develop(picture: Tensor) -> Tensor:
+        alpha = picture[:, 3:]
+        straight = (picture[:, :3] / alpha.clamp(min=1e-3)).clamp(0, 1)
+        toned = (straight * gain).clamp(0, 1) ** gamma
+        mean = toned.mean(dim=1, keepdim=True)
+        return torch.cat([torch.lerp(toned, mean, gray * (gray > 0.3)) * alpha, alpha], dim=1)
+
+    return develop(rgba), develop(target)
+
+
+def spoil(rgba: Tensor, random: torch.Generator) -> Tensor:
+    """[B, 3, S, S] input pictures on black, 0..1, with an imperfect matte, a crop that is off by
+    a little, blur, and sensor noise, as footage has them."""
+    batch, _, side, _ = rgba.shape
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(batch, *shape, generator=random)
+
+    def chance(share: float) -> Tensor:
+        return (torch.rand(batch, 1, 1, 1, generator=random) < share).float()
+
+    # An alpha that is too narrow or too wide: a shifted, softened ramp.
+    alpha = rgba[:, 3:]
+    soft = F.avg_pool2d(alpha, 5, 1, 2)
+    ramp = ((soft - 0.5) * (1.5 + normal(1, 1, 1).abs() * 2) + 0.5 + 0.25 * normal(1, 1, 1)).clamp(
+        0, 1
+    )
+    kept = torch.lerp(alpha, torch.minimum(ramp, alpha), chance(0.6))
+    picture = rgba[:, :3] / alpha.clamp(min=1e-3) * kept
+
+    scale = torch.exp(0.02 * normal())
+    turn = 0.03 * normal()
+    shift = 0.02 * normal(2)
+    cos, sin = scale * torch.cos(turn), scale * torch.sin(turn)
+    affine = torch.stack(
+        [torch.stack([cos, -sin, shift[:, 0]], -1), torch.stack([sin, cos, shift[:, 1]], -1)], 1
+    )
+    grid = F.affine_grid(affine, [batch, 3, side, side], align_corners=False)
+    picture = F.grid_sample(picture, grid, align_corners=False, padding_mode="border")
+
+    blurred = F.avg_pool2d(F.pad(picture, (1, 1, 1, 1), mode="replicate"), 3, 1)
+    strong = F.interpolate(
+        F.interpolate(picture, scale_factor=0.5, mode="area"), size=side, mode="bilinear"
+    )
+    picture = torch.lerp(
+        picture, blurred, chance(0.4) * torch.rand(batch, 1, 1, 1, generator=random)
+    )
+    picture = torch.lerp(picture, strong, chance(0.2))
+    noise = torch.randn(picture.shape, generator=random)
+    level = 0.03 * normal(1, 1, 1).abs() * chance(0.5)
+    return (picture + noise * level * (picture > 0)).clamp(0, 1)
+
+
+def mean_surface(views: HeadViews, size: int, box: float, heads: int = 400) -> Tensor:
+    """[size, size] height z of the mean head over the (x, y) plane's cells, scene units.
+
+    The average of all points that near-frontal views see in a cell; where none falls, the
+    surface sinks smoothly away from the head.
+    """
+    total = np.zeros((size, size))
+    count = np.zeros((size, size))
+    for head in range(min(heads, len(views))):
+        for view in range(views.labels.shape[1]):
+            label = views.labels[head, view]
+            camera = label[:16].reshape(4, 4).astype(np.float64)
+            if abs(geometry.angles(camera)[0]) > 0.35:
+                continue
+            depth = views.depth[head, view].astype(np.float64)
+            v, u = np.nonzero(depth)
+            z = depth[v, u]
+            local = np.stack(
+                [
+                    ((u + 0.5) / depth.shape[1] - 0.5) / label[16] * z,
+                    ((v + 0.5) / depth.shape[0] - 0.5) / label[16] * z,
+                    z,
+                ]
+            )
+            world = camera[:3, :3] @ local + camera[:3, 3:]
+            cells = np.floor((world[:2] / box + 0.5) * size).astype(int)
+            inside = ((cells >= 0) & (cells < size)).all(axis=0)
+            np.add.at(total, (cells[1, inside], cells[0, inside]), world[2, inside])
+            np.add.at(count, (cells[1, inside], cells[0, inside]), 1)
+    known = count > 20
+    surface = np.where(known, total / np.maximum(count, 1), -0.15)
+    heights = torch.from_numpy(surface).float()[None, None]
+    fixed = torch.from_numpy(known)[None, None]
+    for _ in range(200):  # diffuse into the unknown
+        spread = F.avg_pool2d(F.pad(heights, (2, 2, 2, 2), mode="replicate"), 5, 1)
+        heights = torch.where(fixed, heights, 0.98 * spread + 0.02 * -0.15)
+    smooth = F.avg_pool2d(F.pad(heights, (2, 2, 2, 2), mode="replicate"), 5, 1)
+    return smooth[0, 0]
