@@ -1,0 +1,64 @@
+"""Write the matting network as an ONNX file with MODNet's contract."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from onnx import helper, numpy_helper
+
+from tpvideo.stages.networks.matting import STRIDE, MattingNetwork
+
+SHORT_SIDE_PX = 192
+"""The short side of the pictures that the shipped network knows best."""
+
+
+def export_onnx(
+    network: MattingNetwork, path: Path, notes: Mapping[str, str], *, half: bool = True
+) -> None:
+    """Write `input` [N, 3, H, W] in -1..1 to `output` [N, 1, H, W] in 0..1, all sizes free.
+
+    Args:
+        network: on any device; its mode and place stay as they are.
+        path: the file to write.
+        notes: metadata to keep in the file; `short_side` is added.
+        half: store the weights as float16 (computed in float32 all the same).
+    """
+    free = {"input": {0: "N", 2: "H", 3: "W"}, "output": {0: "N", 2: "H", 3: "W"}}
+    part = path.with_suffix(".part")
+    was_training = network.training
+    network.eval()
+    example = torch.zeros(1, 3, 2 * STRIDE, 3 * STRIDE, device=next(network.parameters()).device)
+    with warnings.catch_warnings():  # the exporter without onnxscript is announced as legacy
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            network, (example,), path, input_names=["input"], output_names=["output"],
+            dynamic_axes=free, opset_version=17, dynamo=False,
+        )  # fmt: skip
+    network.train(was_training)
+    model = onnx.load(part)
+    if half:
+        _store_half(model)
+    helper.set_model_props(model, {"short_side": str(SHORT_SIDE_PX), **notes})
+    onnx.checker.check_model(model)
+    onnx.save(model, part)
+    part.replace(path)
+
+
+def _store_half(model: onnx.ModelProto) -> None:
+    """Keep large weights as float16 behind a cast, which the runtime folds when it loads."""
+    casts = []
+    for weight in model.graph.initializer:
+        if weight.data_type != onnx.TensorProto.FLOAT or np.prod(weight.dims) < 64:
+            continue
+        name = weight.name
+        values = numpy_helper.to_array(weight).astype(np.float16)
+        weight.CopyFrom(numpy_helper.from_array(values, f"{name}.half"))
+        casts.append(helper.make_node("Cast", [f"{name}.half"], [name], to=onnx.TensorProto.FLOAT))
+    nodes = [*casts, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
