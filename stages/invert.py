@@ -1,0 +1,91 @@
+"""Lift faces into EG3D's space: crops and cameras in, latents and refined tri-planes out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import Tensor
+
+from tpvideo.pipeline.frame import Face, Head, Inverted, Posed
+from tpvideo.pipeline.stage import Stage
+from tpvideo.stages import pixels
+from tpvideo.stages.networks.generator import resize
+from tpvideo.stages.networks.triplanenet import TriPlaneNet
+
+
+def in_precision(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[object]:
+    """Run convolutions and matrix products in `dtype`; float32 leaves everything as it is."""
+    if dtype == torch.float32:
+        return nullcontext()
+    return torch.autocast(device.type, dtype)
+
+
+def network_input(faces: Sequence[Face], side: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Crops without their background, and their cameras.
+
+    Returns:
+        [B, 3, side, side] pictures in -1..1, black where the matte is clear, and [B, 25] labels.
+    """
+    colours = pixels.to_tensor([face.crop for face in faces], device)
+    alphas = pixels.to_tensor([face.alpha for face in faces], device).add(1).div(2)
+    pictures = resize((colours + 1) * alphas - 1, side)
+    labels = torch.stack([torch.from_numpy(face.camera) for face in faces]).to(device)
+    return pictures, labels
+
+
+class Inversion(Stage[Posed, Inverted]):
+    """TriPlaneNet on every frame that shows a face; the others pass by in their place.
+
+    Args:
+        network: in evaluation mode on `device`.
+        dtype: of convolutions and matrix products.
+        batch: most faces inverted together.
+        linger_s: see Stage.
+    """
+
+    def __init__(
+        self,
+        network: TriPlaneNet,
+        *,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        batch: int = 4,
+        linger_s: float | None = None,
+    ) -> None:
+        self.network = network
+        self.device = torch.device(device)
+        self.dtype = dtype
+        self.batch = batch
+        self.linger_s = linger_s
+
+    @property
+    def name(self) -> str:
+        """The word in tables and messages."""
+        return "invert"
+
+    def process(self, items: Sequence[Posed]) -> list[Inverted]:
+        """1..batch packets in, as many out."""
+        heads = iter(self.invert([item.face for item in items if item.face is not None]))
+        return [
+            Inverted(
+                item.stamp,
+                item.rgb,
+                item.face,
+                None if item.face is None else next(heads),
+                cut=item.cut,
+            )
+            for item in items
+        ]
+
+    def invert(self, faces: Sequence[Face]) -> list[Head]:
+        """The heads of some faces, computed as one batch; each as if it were alone."""
+        if not faces:
+            return []
+        with torch.inference_mode(), in_precision(self.device, self.dtype):
+            pictures, labels = network_input(faces, self.network.side, self.device)
+            found = self.network.invert(pictures, labels)
+        return [
+            Head(latents, planes) for latents, planes in zip(found.ws, found.planes, strict=True)
+        ]

@@ -1,0 +1,211 @@
+"""Draw heads from the new viewpoint, and decide what a frame without a head shows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image as Pillow
+from torch import Tensor
+
+from tpvideo.pipeline.errors import NoFaceError
+from tpvideo.pipeline.frame import Face, Head, Image, Inverted, Rendered, StreamInfo
+from tpvideo.pipeline.stage import Stage
+from tpvideo.stages import geometry, pixels
+from tpvideo.stages.backdrop import Backdrop
+from tpvideo.stages.invert import in_precision
+from tpvideo.stages.networks.triplanenet import TriPlaneNet
+
+OnLost = Literal["hold", "source", "blank", "fail"]
+
+
+class NovelView(Stage[Inverted, Rendered]):
+    """The head as a camera sees it that never was.
+
+    Args:
+        network: in evaluation mode on `device`.
+        yaw_rad, pitch_rad: where the camera stands; see geometry.
+        follow: turn the camera relative to the source's camera, so that the head's own motion
+            stays; otherwise the camera stands still and so does the head.
+        backdrop: what is behind the head; None renders transparency.
+        size: side of the picture, pixels.
+        on_lost: what a frame without a face shows: the last picture (`hold`; before the first
+            one, the source), the middle of the source (`source`), the empty backdrop
+            (`blank`), or an error (`fail`).
+        side_by_side: put the source's crop to the left of the result.
+        batch: most frames rendered together.
+    """
+
+    def __init__(
+        self,
+        network: TriPlaneNet,
+        *,
+        yaw_rad: float,
+        pitch_rad: float = 0.0,
+        follow: bool = False,
+        backdrop: Backdrop | None = None,
+        size: int = 512,
+        on_lost: OnLost = "hold",
+        side_by_side: bool = False,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        batch: int = 1,
+        linger_s: float | None = None,
+    ) -> None:
+        self.network = network
+        self.yaw_rad, self.pitch_rad = yaw_rad, pitch_rad
+        self.follow = follow
+        self.backdrop = backdrop
+        self.size = size
+        self.on_lost = on_lost
+        self.side_by_side = side_by_side
+        self.device = torch.device(device)
+        self.dtype = dtype
+        self.batch = batch
+        self.linger_s = linger_s
+        self._last: Rendered | None = None
+        self._frames = 0
+
+    @property
+    def name(self) -> str:
+        """The word in tables and messages."""
+        return "render"
+
+    def open(self, info: StreamInfo) -> StreamInfo:
+        """The output is a square, or two side by side."""
+        self._last = None
+        self._frames = 0
+        return replace(info, width=self.size * (2 if self.side_by_side else 1), height=self.size)
+
+    def process(self, items: Sequence[Inverted]) -> Iterator[Rendered]:
+        """1..batch packets in, as many out."""
+        found = [item for item in items if item.head is not None]
+        pictures = iter(self._draw(found))
+        for item in items:
+            self._frames += 1
+            if item.head is None:
+                yield self._lost(item)
+                continue
+            rgb, alpha = next(pictures)
+            self._last = Rendered(item.stamp, self._beside(item, rgb), alpha)
+            yield self._last
+
+    def flush(self) -> tuple[()]:
+        """Nothing is held; but a run that never saw a face has failed."""
+        if self._frames and self._last is None:
+            raise NoFaceError(
+                f"no face in any of {self._frames} frames; --trim to where one is seen, or try "
+                "--face-model insightface"
+            )
+        return ()
+
+    def camera(self, face: Face) -> geometry.Array:
+        """[4, 4] world_from_camera that this face is drawn from."""
+        if not self.follow:
+            return geometry.look_at_camera(self.yaw_rad, self.pitch_rad)
+        yaw, pitch = geometry.angles(face.camera[:16].reshape(4, 4))
+        turn = face.image_from_crop
+        roll = math.atan2(turn[1, 0], turn[0, 0])  # > 0: the head leans clockwise
+        return geometry.label_camera(yaw + self.yaw_rad, pitch + self.pitch_rad, roll_rad=-roll)
+
+    def _draw(self, items: Sequence[Inverted]) -> list[tuple[Image, Image | None]]:
+        if not items:
+            return []
+        faces = [item.face for item in items if item.face is not None]
+        heads: list[Head] = [item.head for item in items if item.head is not None]
+        labels = np.stack([geometry.label(self.camera(face)) for face in faces])
+        with torch.inference_mode():
+            with in_precision(self.device, self.dtype):
+                view = self.network.render(
+                    torch.stack([head.planes for head in heads]),
+                    torch.stack([head.latents for head in heads]),
+                    torch.from_numpy(labels).to(self.device),
+                )
+            colours, alphas = premultiplied(view.image.float(), view.alpha)
+            if colours.shape[-1] != self.size:
+                both = torch.cat([colours, alphas], dim=1)
+                both = F.interpolate(both, (self.size, self.size), mode="bicubic", antialias=True)
+                both = both.clamp(0, 1)
+                colours, alphas = both[:, :3], both[:, 3:]
+            if self.backdrop is None:
+                straight = (colours / alphas.clamp(min=1e-3)).clamp(0, 1)
+                return list(
+                    zip(
+                        pixels.to_images(straight * 2 - 1),
+                        pixels.to_images(alphas * 2 - 1),
+                        strict=True,
+                    )
+                )
+            behind = torch.stack([self._behind(face) for face in faces])
+            finished = colours + (1 - alphas) * behind
+            return [(rgb, None) for rgb in pixels.to_images(finished * 2 - 1)]
+
+    def _behind(self, face: Face) -> Tensor:
+        assert self.backdrop is not None
+        crop = pixels.to_tensor([face.crop], self.device)[0].add(1).div(2)
+        alpha = pixels.to_tensor([face.alpha], self.device)[0].add(1).div(2)
+        return self.backdrop(crop, alpha, self.size)
+
+    def _beside(self, item: Inverted, rgb: Image) -> Image:
+        if not self.side_by_side:
+            return rgb
+        left = centre_crop(item.rgb, self.size) if item.face is None else item.face.crop
+        return np.concatenate([resized(left, self.size), rgb], axis=1)
+
+    def _lost(self, item: Inverted) -> Rendered:
+        """The picture of a frame that shows no face."""
+        if self.on_lost == "fail":
+            raise NoFaceError(f"no face in frame {item.stamp.index}, and --on-lost is fail")
+        if self.on_lost == "hold" and self._last is not None:
+            held = self._last.rgb[:, -self.size :]
+            return Rendered(item.stamp, self._beside(item, held), self._last.alpha)
+        if self.on_lost == "blank":
+            rgb = np.zeros((self.size, self.size, 3), np.uint8)
+            if self.backdrop is not None:
+                empty = torch.zeros(1, 8, 8)
+                source = pixels.to_tensor([centre_crop(item.rgb, 64)])[0].add(1).div(2)
+                shown = self.backdrop(source, F.interpolate(empty[None], (64, 64))[0], self.size)
+                rgb = pixels.to_images(shown[None].cpu() * 2 - 1)[0]
+            opacity = 0
+        else:
+            rgb, opacity = centre_crop(item.rgb, self.size), 255
+        alpha = None
+        if self.backdrop is None:
+            alpha = np.full((self.size, self.size), opacity, np.uint8)
+        return Rendered(item.stamp, self._beside(item, rgb), alpha)
+
+
+def premultiplied(image: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
+    """Colours multiplied by opacity and opacity, both 0..1, of a rendered picture.
+
+    Args:
+        image: [B, 4, S, S] with its own alpha, or [B, 3, S, S], -1..1, black where empty.
+        alpha: [B, 1, R, R] of the volume, used where the picture has none of its own.
+    """
+    unit = image.add(1).div(2).clamp(0, 1)
+    if image.shape[1] == 4:
+        return torch.minimum(unit[:, :3], unit[:, 3:]), unit[:, 3:]
+    side = image.shape[-1]
+    wide = F.interpolate(alpha, (side, side), mode="bicubic").clamp(0, 1)
+    return unit * wide, wide
+
+
+def centre_crop(rgb: Image, size: int) -> Image:
+    """[size, size, 3] the middle square of a picture."""
+    height, width = rgb.shape[:2]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return resized(np.ascontiguousarray(rgb[top : top + side, left : left + side]), size)
+
+
+def resized(rgb: Image, size: int) -> Image:
+    """[size, size, 3] a square picture, antialiased."""
+    if rgb.shape[0] == size:
+        return rgb
+    picture = Pillow.fromarray(rgb).resize((size, size), Pillow.Resampling.LANCZOS)
+    return np.asarray(picture)
