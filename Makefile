@@ -1,0 +1,25 @@
+BIN ?= .venv-test/bin
+PACKAGES = pipeline stages weights
+SOURCES = $(PACKAGES) tests bench
+
+.PHONY: check test test-all parity typing-links
+
+check: typing-links  ## lint, formatting and strict types
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/mypy $(PACKAGES)
+
+test:  ## the default tests
+	$(BIN)/pytest
+
+test-all:  ## with the slow ones
+	$(BIN)/pytest -m "not weights"
+
+parity:  ## every golden vector of the published networks
+	$(BIN)/python -m tpvideo.weights.parity ../shared/parity
+
+# mypy cannot follow setuptools' editable finder; links show it where the packages are.
+typing-links:
+	mkdir -p .typing/tpvideo
+	for part in $(PACKAGES); do ln -sfn ../../$$part .typing/tpvideo/$$part; done
+	for file in __init__.py __main__.py py.typed; do ln -sfn ../../pipeline/_root/$$file .typing/tpvideo/$$file; done
