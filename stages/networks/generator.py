@@ -146,7 +146,14 @@ class Generator(nn.Module):
         return colours.reshape(batch, count, samples, -1), sigmas.reshape(batch, count, samples)
 
     def render(
-        self, planes: Tensor, ws: Tensor, labels: Tensor, *, side: int = 0, fine: bool = True
+        self,
+        planes: Tensor,
+        ws: Tensor,
+        labels: Tensor,
+        *,
+        side: int = 0,
+        fine: bool = True,
+        fit: bool = False,
     ) -> View:
         """The picture that a camera sees.
 
@@ -156,13 +163,15 @@ class Generator(nn.Module):
             labels: [B, 25].
             side: side of the volume rendering; 0 for the model's own.
             fine: whether to take the importance samples.
+            fit: super-resolve to the model's own size whatever `side` is, as the original does,
+                and not to four times `side`.
         """
         expect_shape("labels", labels, (len(planes), 25))
         side = side or self.raw_side
         with torch.autocast(planes.device.type, enabled=False):
             rays = camera_rays(labels.float(), side)
             seen = self._march_in_parts(planes.float(), rays, fine)
-        return self.finish(seen, ws, side)
+        return self.finish(seen, ws, side, fit=fit)
 
     def _march_in_parts(self, planes: Tensor, rays: Rays, fine: bool) -> Composite:
         batch, count, _ = rays.origins.shape
@@ -179,7 +188,7 @@ class Generator(nn.Module):
         ]
         return Composite(*(torch.cat(found, dim=1) for found in zip(*parts, strict=True)))
 
-    def finish(self, seen: Composite, ws: Tensor, side: int) -> View:
+    def finish(self, seen: Composite, ws: Tensor, side: int, *, fit: bool = False) -> View:
         """Super-resolve what side x side rays saw (a whole picture or a square patch)."""
 
         def as_image(values: Tensor) -> Tensor:
@@ -189,6 +198,12 @@ class Generator(nn.Module):
         alpha = as_image(seen.alphas)
         raw = features[:, :3]
         coarse = raw if self.image_channels == 3 else torch.cat([raw, 2 * alpha - 1], dim=1)
+        if fit and side != self.raw_side:
+            size = (self.raw_side, self.raw_side)
+            coarse, features = (
+                F.interpolate(picture, size=size, mode="bilinear", antialias=True)
+                for picture in (coarse, features)
+            )
         image = self.superresolution(coarse, features, ws[:, -1])
         return View(image, raw, as_image(seen.depths), alpha)
 
