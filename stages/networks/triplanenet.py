@@ -45,6 +45,8 @@ class TriPlaneNet(nn.Module):
             its convolutions stand over the planes' own cells. Not in the paper; the small
             default model needs far fewer samples this way. The mean head's surface is the
             buffer `surface`.
+        mirrored: whether the second branch also sees what the mirrored picture misses, as in
+            TriPlaneNet v2; v1 did not.
     Other arguments: see Generator.
     """
 
@@ -78,6 +80,7 @@ class TriPlaneNet(nn.Module):
         encoder: Mapping[str, Any] | None = None,
         offsets: Mapping[str, Any] | None = None,
         canonical: bool = False,
+        mirrored: bool = True,
     ) -> None:
         super().__init__()
         self.psp_encoder = StyleEncoder(
@@ -87,7 +90,7 @@ class TriPlaneNet(nn.Module):
             plane_channels=3 * plane_channels,
             side=side,
             plane_side=plane_side,
-            **(offsets or {}),
+            **{"in_channels": 9 if mirrored else 6, **(offsets or {})},
         )
         self.decoder = Generator(
             style_dim=style_dim,
@@ -112,6 +115,7 @@ class TriPlaneNet(nn.Module):
         if canonical:
             self.register_buffer("surface", torch.zeros(side, side))
         self.canonical = canonical
+        self.mirrored = mirrored
         self.first_side = first_side or raw_side
         self.first_fine = first_fine
         self.side = side
@@ -141,21 +145,27 @@ class TriPlaneNet(nn.Module):
         return Inversion(ws, first, self.triplanenet_encoder(residuals, first).float())
 
     def residuals(self, images: Tensor, labels: Tensor, ws: Tensor, first: Tensor) -> Tensor:
-        """[B, 9, H, W] what the second branch sees: ŷ, x - ŷ and x_m - ŷ_m (eq. 6)."""
+        """[B, 9, H, W] what the second branch sees: ŷ, x - ŷ and x_m - ŷ_m (eq. 6); the first
+        six channels where it takes no mirror."""
+        if not self.mirrored:
+            seen = self._first_look(first, ws, labels)
+            own = torch.cat([seen, images - seen], dim=1)
+            return self._unproject(own, labels) if self.canonical else own
         mirrored_labels = mirror(labels)
-        both = self.decoder.render(
-            torch.cat([first, first]),
-            torch.cat([ws, ws]),
-            torch.cat([labels, mirrored_labels]),
-            side=self.first_side,
-            fine=self.first_fine,
-        ).image[:, :3]
-        seen, seen_mirrored = resize(both, self.side).chunk(2)
+        both = self._first_look(
+            torch.cat([first, first]), torch.cat([ws, ws]), torch.cat([labels, mirrored_labels])
+        )
+        seen, seen_mirrored = both.chunk(2)
         own = torch.cat([seen, images - seen], dim=1)
         other = images.flip(-1) - seen_mirrored
         if not self.canonical:
             return torch.cat([own, other], dim=1)
         return torch.cat([self._unproject(own, labels), self._unproject(other, mirrored_labels)], 1)
+
+    def _first_look(self, planes: Tensor, ws: Tensor, labels: Tensor) -> Tensor:
+        """[B, 3, side, side] the first branch's render."""
+        view = self.decoder.render(planes, ws, labels, side=self.first_side, fine=self.first_fine)
+        return resize(view.image[:, :3], self.side)
 
     def _unproject(self, images: Tensor, labels: Tensor) -> Tensor:
         """Pictures laid on the mean head, looked at along z: each cell of the (x, y) plane gets
