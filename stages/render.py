@@ -18,7 +18,9 @@ from tpvideo.pipeline.frame import Face, Head, Image, Inverted, Rendered, Stream
 from tpvideo.pipeline.stage import Stage
 from tpvideo.stages import geometry, pixels
 from tpvideo.stages.backdrop import Backdrop
+from tpvideo.stages.detail import Seen, sharpen
 from tpvideo.stages.invert import in_precision
+from tpvideo.stages.networks.generator import as_image
 from tpvideo.stages.networks.triplanenet import TriPlaneNet
 
 OnLost = Literal["hold", "source", "blank", "fail"]
@@ -32,6 +34,7 @@ class NovelView(Stage[Inverted, Rendered]):
         yaw_rad, pitch_rad: where the camera stands; see geometry.
         follow: turn the camera relative to the source's camera, so that the head's own motion
             stays; otherwise the camera stands still and so does the head.
+        detail: fetch what the source shows from the source itself; see detail.py.
         backdrop: what is behind the head; None renders transparency.
         size: side of the picture, pixels.
         on_lost: what a frame without a face shows: the last picture (`hold`; before the first
@@ -48,6 +51,7 @@ class NovelView(Stage[Inverted, Rendered]):
         yaw_rad: float,
         pitch_rad: float = 0.0,
         follow: bool = False,
+        detail: bool = True,
         backdrop: Backdrop | None = None,
         size: int = 512,
         on_lost: OnLost = "hold",
@@ -60,6 +64,7 @@ class NovelView(Stage[Inverted, Rendered]):
         self.network = network
         self.yaw_rad, self.pitch_rad = yaw_rad, pitch_rad
         self.follow = follow
+        self.detail = detail
         self.backdrop = backdrop
         self.size = size
         self.on_lost = on_lost
@@ -118,20 +123,18 @@ class NovelView(Stage[Inverted, Rendered]):
             return []
         faces = [item.face for item in items if item.face is not None]
         heads: list[Head] = [item.head for item in items if item.head is not None]
-        labels = np.stack([geometry.label(self.camera(face)) for face in faces])
+        cameras = [geometry.label(self.camera(face)) for face in faces]
+        labels = torch.from_numpy(np.stack(cameras)).to(self.device)
         with torch.inference_mode():
+            planes = torch.stack([head.planes for head in heads])
+            latents = torch.stack([head.latents for head in heads])
             with in_precision(self.device, self.dtype):
-                view = self.network.render(
-                    torch.stack([head.planes for head in heads]),
-                    torch.stack([head.latents for head in heads]),
-                    torch.from_numpy(labels).to(self.device),
-                )
+                view = self.network.render(planes, latents, labels)
             colours, alphas = premultiplied(view.image.float(), view.alpha)
-            if colours.shape[-1] != self.size:
-                both = torch.cat([colours, alphas], dim=1)
-                both = F.interpolate(both, (self.size, self.size), mode="bicubic", antialias=True)
-                both = both.clamp(0, 1)
-                colours, alphas = both[:, :3], both[:, 3:]
+            colours, alphas = self._resize(colours, alphas)
+            if self.detail:
+                target = Seen(labels, view.depth, view.alpha)
+                colours = self._sharpen(colours, alphas, target, planes, faces)
             if self.backdrop is None:
                 straight = (colours / alphas.clamp(min=1e-3)).clamp(0, 1)
                 return list(
@@ -144,6 +147,24 @@ class NovelView(Stage[Inverted, Rendered]):
             behind = torch.stack([self._behind(face) for face in faces])
             finished = colours + (1 - alphas) * behind
             return [(rgb, None) for rgb in pixels.to_images(finished * 2 - 1)]
+
+    def _resize(self, colours: Tensor, alphas: Tensor) -> tuple[Tensor, Tensor]:
+        if colours.shape[-1] == self.size:
+            return colours, alphas
+        both = torch.cat([colours, alphas], dim=1)
+        both = F.interpolate(both, (self.size, self.size), mode="bicubic", antialias=True)
+        return both[:, :3].clamp(0, 1), both[:, 3:].clamp(0, 1)
+
+    def _sharpen(
+        self, colours: Tensor, alphas: Tensor, target: Seen, planes: Tensor, faces: Sequence[Face]
+    ) -> Tensor:
+        labels = torch.stack([torch.from_numpy(face.camera) for face in faces]).to(self.device)
+        side = self.network.decoder.raw_side
+        seen = self.network.decoder.look(planes, labels)
+        source = Seen(labels, as_image(seen.depths, side), as_image(seen.alphas, side))
+        crops = pixels.to_tensor([face.crop for face in faces], self.device).add(1).div(2)
+        mattes = pixels.to_tensor([face.alpha for face in faces], self.device).add(1).div(2)
+        return sharpen(colours, alphas, target, crops, mattes, source)
 
     def _behind(self, face: Face) -> Tensor:
         assert self.backdrop is not None

@@ -166,12 +166,18 @@ class Generator(nn.Module):
             fit: super-resolve to the model's own size whatever `side` is, as the original does,
                 and not to four times `side`.
         """
-        expect_shape("labels", labels, (len(planes), 25))
         side = side or self.raw_side
+        return self.finish(self.look(planes, labels, side=side, fine=fine), ws, side)
+
+    def look(
+        self, planes: Tensor, labels: Tensor, *, side: int = 0, fine: bool = True
+    ) -> Composite:
+        """The volume rendering alone, for all rays of a picture row by row; arguments as for
+        `render`."""
+        expect_shape("labels", labels, (len(planes), 25))
         with torch.autocast(planes.device.type, enabled=False):
-            rays = camera_rays(labels.float(), side)
-            seen = self._march_in_parts(planes.float(), rays, fine)
-        return self.finish(seen, ws, side, fit=fit)
+            rays = camera_rays(labels.float(), side or self.raw_side)
+            return self._march_in_parts(planes.float(), rays, fine)
 
     def _march_in_parts(self, planes: Tensor, rays: Rays, fine: bool) -> Composite:
         batch, count, _ = rays.origins.shape
@@ -190,12 +196,8 @@ class Generator(nn.Module):
 
     def finish(self, seen: Composite, ws: Tensor, side: int, *, fit: bool = False) -> View:
         """Super-resolve what side x side rays saw (a whole picture or a square patch)."""
-
-        def as_image(values: Tensor) -> Tensor:
-            return values.transpose(1, 2).reshape(len(values), -1, side, side)
-
-        features = as_image(2 * seen.features - 1)
-        alpha = as_image(seen.alphas)
+        features = as_image(2 * seen.features - 1, side)
+        alpha = as_image(seen.alphas, side)
         raw = features[:, :3]
         coarse = raw if self.image_channels == 3 else torch.cat([raw, 2 * alpha - 1], dim=1)
         if fit and side != self.raw_side:
@@ -205,7 +207,12 @@ class Generator(nn.Module):
                 for picture in (coarse, features)
             )
         image = self.superresolution(coarse, features, ws[:, -1])
-        return View(image, raw, as_image(seen.depths), alpha)
+        return View(image, raw, as_image(seen.depths, side), alpha)
+
+
+def as_image(values: Tensor, side: int) -> Tensor:
+    """[B, side * side, C] values of a picture's rays -> [B, C, side, side]."""
+    return values.transpose(1, 2).reshape(len(values), -1, side, side)
 
 
 def resize(image: Tensor, side: int) -> Tensor:
