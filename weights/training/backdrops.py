@@ -38,18 +38,24 @@ class Backdrops:
         """[height, width, 3] of something without a person, 0..255."""
         kind = rng.random()
         if kind < 0.4 and self.panoramas:
-            panorama = self.panoramas[rng.integers(len(self.panoramas))]
-            picture = panorama_view(panorama, rng, height, width)
+            picture = self._view(rng, height, width)
         elif kind < 0.6:
             picture = plain(rng, height, width)
         else:
             picture = _room(rng, height, width)
-        for _ in range(rng.choice([0, 0, 2, 6])):
-            _clutter(picture, rng, random_colour(rng))
+        things = rng.choice([0, 0, 3, 8])
+        printed = self._view(rng, height, width) if things and self.panoramas else None
+        for _ in range(things):
+            has_print = printed is not None and rng.random() < 0.5
+            _clutter(picture, rng, printed if has_print else random_colour(rng))
         if rng.random() < 0.5:
             sigma_px = np.exp(rng.uniform(-0.7, np.log(0.025 * width)))
             picture = cv2.GaussianBlur(picture, (0, 0), sigma_px)
         return picture
+
+    def _view(self, rng: np.random.Generator, height: int, width: int) -> Picture:
+        panorama = self.panoramas[rng.integers(len(self.panoramas))]
+        return panorama_view(panorama, rng, height, width)
 
 
 def panorama_view(panorama: Image, rng: np.random.Generator, height: int, width: int) -> Picture:
@@ -186,8 +192,9 @@ def _furniture(picture: Picture, rng: np.random.Generator, box: tuple[int, int, 
             pass
 
 
-def _clutter(picture: Picture, rng: np.random.Generator, colour: Colour) -> None:
-    """One ellipse, leaf, coat, cable, tuft or word of `colour`, drawn into the picture."""
+def _clutter(picture: Picture, rng: np.random.Generator, colour: Picture) -> None:
+    """One ellipse, leaf, coat, cable, tuft or word, drawn into the picture in one colour [3] or
+    in the colours of another picture of its size."""
     height, width = picture.shape[:2]
     size = rng.uniform(0.03, 0.25) * min(height, width)
     centre = rng.uniform(0, 1, 2) * (width, height)

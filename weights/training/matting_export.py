@@ -36,7 +36,7 @@ def export_onnx(
     with warnings.catch_warnings():  # the exporter without onnxscript is announced as legacy
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            network, (example,), path, input_names=["input"], output_names=["output"],
+            network, (example,), part, input_names=["input"], output_names=["output"],
             dynamic_axes=free, opset_version=17, dynamo=False,
         )  # fmt: skip
     network.train(was_training)
