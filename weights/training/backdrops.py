@@ -44,10 +44,10 @@ class Backdrops:
         else:
             picture = _room(rng, height, width)
         things = rng.choice([0, 0, 3, 8])
-        printed = self._view(rng, height, width) if things and self.panoramas else None
+        prints = [self._view(rng, height, width)] if things and self.panoramas else []
         for _ in range(things):
-            has_print = printed is not None and rng.random() < 0.5
-            _clutter(picture, rng, printed if has_print else random_colour(rng))
+            has_print = prints and rng.random() < 0.5
+            _clutter(picture, rng, prints[0] if has_print else random_colour(rng))
         if rng.random() < 0.5:
             sigma_px = np.exp(rng.uniform(-0.7, np.log(0.025 * width)))
             picture = cv2.GaussianBlur(picture, (0, 0), sigma_px)

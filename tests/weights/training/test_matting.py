@@ -158,7 +158,7 @@ def test_half_storage_halves_the_file_and_hardly_changes_the_result(tmp_path: Pa
         onnxruntime.InferenceSession(file).run(["output"], {"input": image})[0]
         for file in (full, half)
     ]
-    np.testing.assert_allclose(*alphas, atol=2e-3)  # eleven bits in each weight
+    np.testing.assert_allclose(alphas[0], alphas[1], atol=2e-3)  # eleven bits in each weight
 
 
 @pytest.mark.slow
