@@ -1,22 +1,17 @@
-"""Where model files are, and how a network comes out of one.
+"""Networks from files and into files.
 
 A model file is safetensors whose header also holds, as JSON under `config`, the arguments that
-build the network. Shipped files lie inside the package; fetched and imported ones in a directory
-of the user that all processes share.
+build the network. `folder` says where such files are.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from importlib import resources
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import platformdirs
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
@@ -24,59 +19,21 @@ from torch import Tensor
 
 from tpvideo.pipeline.errors import WeightsError
 from tpvideo.stages.networks.triplanenet import TriPlaneNet
+from tpvideo.weights.folder import directory, find, locate, lock
 
-SHIPPED = {
-    "default": "default.safetensors",
-    "face": "face.safetensors",
-    "matting": "matting.onnx",
-}
-"""Files inside the package, by name."""
-
-
-def directory() -> Path:
-    """The user's weights directory: `TPVIDEO_WEIGHTS` where set, else the platform's place for
-    application data. It need not exist yet."""
-    chosen = os.environ.get("TPVIDEO_WEIGHTS")
-    if chosen:
-        return Path(chosen).expanduser()
-    return platformdirs.user_data_path("tpvideo", appauthor=False) / "weights"
-
-
-def find(name: str) -> Path:
-    """The file of a model, shipped or in the user's directory.
-
-    Args:
-        name: `default`, `face`, `matting`; a name of the manifest; or a file name.
-
-    Raises:
-        WeightsError: it is not there; the message says how to get it.
-    """
-    if name in SHIPPED:
-        shipped = Path(str(resources.files("tpvideo.weights").joinpath(SHIPPED[name])))
-        if shipped.is_file():
-            return shipped
-        raise WeightsError(
-            f"{SHIPPED[name]} is missing from the installed package; install tpvideo again"
-        )
-    for candidate in (name, f"{name}.safetensors", f"{name}.onnx"):
-        path = directory() / candidate
-        if path.is_file():
-            return path
-    raise WeightsError(
-        f"no weights named {name} in {directory()}; see `tpvideo weights list`, then get them with "
-        f"`tpvideo weights pull {name}` or `tpvideo weights import FILE`"
-    )
-
-
-def locate(name_or_path: str | os.PathLike[str]) -> Path:
-    """Like `find`, but anything that looks like a path is taken as one."""
-    path = Path(name_or_path)
-    is_path = path.suffix in {".safetensors", ".onnx"} or len(path.parts) > 1
-    if not is_path:
-        return find(str(name_or_path))
-    if path.is_file():
-        return path
-    raise WeightsError(f"no model file {path}")
+__all__ = [
+    "build",
+    "check",
+    "directory",
+    "find",
+    "fit",
+    "header",
+    "load",
+    "locate",
+    "lock",
+    "save",
+    "tensors",
+]
 
 
 def save(
@@ -202,22 +159,6 @@ def check(state: Mapping[str, Tensor], shapes: Mapping[str, list[int]], source: 
     ]
     if complaints:
         raise WeightsError(f"{source} does not fit the network: {'; '.join(complaints)}")
-
-
-@contextmanager
-def lock(path: Path) -> Iterator[None]:
-    """Hold `path` + `.lock` against other processes; waits until it is free."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path.with_name(path.name + ".lock"), "a+b") as handle:
-        if sys.platform == "win32":
-            import msvcrt
-
-            msvcrt.locking(handle.fileno(), msvcrt.LK_LOCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        yield  # closing the handle releases it
 
 
 def _line(error: BaseException) -> str:

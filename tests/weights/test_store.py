@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -132,31 +130,3 @@ def test_a_file_of_another_kind_is_refused_in_one_line(tmp_path: Path) -> None:
         with pytest.raises(WeightsError, match=complaint) as caught:
             store.load(path)
         assert "\n" not in str(caught.value)
-
-
-HOLDER = """
-import sys
-from pathlib import Path
-from tpvideo.weights import store
-
-with store.lock(Path(sys.argv[1])):
-    print("held", flush=True)
-    sys.stdin.readline()
-"""
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="asks the lock without waiting, by fcntl")
-def test_a_lock_keeps_other_processes_out(tmp_path: Path) -> None:
-    import fcntl
-
-    path = tmp_path / "file"
-    with subprocess.Popen(
-        [sys.executable, "-c", HOLDER, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as holder:
-        assert holder.stdin and holder.stdout
-        assert holder.stdout.readline() == b"held\n"
-        with open(f"{path}.lock", "a+b") as handle, pytest.raises(BlockingIOError):
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        holder.communicate(b"\n", timeout=60)
-    with store.lock(path):
-        pass  # free again
