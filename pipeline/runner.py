@@ -16,6 +16,7 @@ from typing import Any, Generic, TypeVar
 
 from tpvideo.pipeline.channel import Cancelled, Channel
 from tpvideo.pipeline.errors import StageError
+from tpvideo.pipeline.frame import StreamInfo
 from tpvideo.pipeline.metrics import Report
 from tpvideo.pipeline.stage import Sink, Source, Stage
 from tpvideo.pipeline.worker import (
@@ -91,6 +92,8 @@ class Pipeline:
             *(StageWorker(stage, inbox, outbox, live=live) for stage, inbox, outbox in between),
             SinkWorker(sink, self.channels[-1]),
         )
+        self.info: StreamInfo | None = None
+        """What the source says of the stream; None until it is open."""
         self._failures: list[StageError] = []
         self._lock = threading.Lock()
         self._started_s: float | None = None
@@ -148,7 +151,7 @@ class Pipeline:
         )
 
     def _open(self, opened: ExitStack) -> None:
-        info = self._source.open()
+        info = self.info = self._source.open()
         opened.push(_closing(SOURCE_NAME, self._source.close))
         for stage in self._stages:
             info = stage.open(info)

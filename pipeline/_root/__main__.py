@@ -1,0 +1,5 @@
+"""`python -m tpvideo` is the command `tpvideo`."""
+
+from tpvideo.pipeline.cli import main
+
+main()

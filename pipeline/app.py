@@ -1,0 +1,162 @@
+"""Settings to networks to stages to a Pipeline: the one place that knows all the parts."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from tpvideo.pipeline.config import Settings
+from tpvideo.pipeline.errors import ConfigError
+from tpvideo.pipeline.frame import Decoded, Matted, Posed
+from tpvideo.pipeline.metrics import Report
+from tpvideo.pipeline.runner import Pipeline, read
+from tpvideo.pipeline.stage import Stage
+from tpvideo.stages.backdrop import parse_backdrop
+from tpvideo.stages.codecs import ALPHA_SUFFIXES, MOVIE_FORMATS
+from tpvideo.stages.decode import FileSource
+from tpvideo.stages.encode import FileSink
+from tpvideo.stages.face import FaceCrop
+from tpvideo.stages.facefinder import FaceFinder
+from tpvideo.stages.invert import Inversion
+from tpvideo.stages.matting import open_matting
+from tpvideo.stages.media import expect_file
+from tpvideo.stages.networks.triplanenet import TriPlaneNet
+from tpvideo.stages.render import NovelView
+from tpvideo.weights import store
+
+PHOTO_SUFFIXES = {".jpeg": ".jpg", ".jpg": ".jpg", ".png": ".png", ".webp": ".webp"}
+"""What a photograph becomes when no target is named."""
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """Where networks run, and how finely they compute."""
+
+    device: torch.device
+    dtype: torch.dtype
+    batch: int
+    """Most frames inverted or rendered at once."""
+
+
+def render(
+    source: str | os.PathLike[str], target: str | os.PathLike[str] | None, settings: Settings
+) -> Report:
+    """Write a source as the settings say; see `tpvideo.render`."""
+    source = Path(source)
+    return assemble(source, target or default_target(source, settings), settings).run()
+
+
+def assemble(
+    source: Path,
+    target: str | os.PathLike[str],
+    settings: Settings,
+    network: TriPlaneNet | None = None,
+) -> Pipeline:
+    """The chain of stages for one source, ready to run.
+
+    What can be known to be wrong is refused before any weights are read.
+
+    Args:
+        source: a video or a photograph.
+        target: a file, a folder or a numbered name; see FileSink.
+        settings: what to make of it.
+        network: the tri-plane model, for runs that share one; None loads what settings name.
+    """
+    sink = FileSink(
+        os.fspath(target),
+        source=source,
+        codec=settings.codec,
+        crf=settings.crf,
+        audio=settings.audio,
+        trim=settings.trim,
+        overwrite=settings.overwrite,
+        transparent=settings.background == "transparent",
+    )
+    expect_file(source)
+    sink.check_target()
+    machine = pick_machine(settings)
+    share_cores()
+    network = network or store.load(settings.model, machine.device)[0]
+    return (
+        read(FileSource(source, decoder=settings.decoder, trim=settings.trim))
+        .then(_matting(settings, machine))
+        .then(_face(settings, machine))
+        .then(Inversion(network, device=machine.device, dtype=machine.dtype, batch=machine.batch))
+        .then(_novel_view(settings, machine, network))
+        .into(sink, capacity=settings.queue)
+    )
+
+
+def default_target(source: Path, settings: Settings) -> Path:
+    """`talk_yaw-0.3.mp4` beside talk.mp4: a name for the result when none is given."""
+    name = f"{source.stem}_yaw{settings.yaw_rad:.4g}"
+    if settings.pitch_rad:
+        name += f"_pitch{settings.pitch_rad:.4g}"
+    return source.with_name(name + _default_suffix(source.suffix.lower(), settings))
+
+
+def _default_suffix(suffix: str, settings: Settings) -> str:
+    is_transparent = settings.background == "transparent"
+    if suffix in PHOTO_SUFFIXES:
+        return ".png" if is_transparent else PHOTO_SUFFIXES[suffix]
+    if is_transparent:
+        return suffix if suffix in ALPHA_SUFFIXES else ".mov"
+    return suffix if suffix in MOVIE_FORMATS else ".mp4"
+
+
+def pick_machine(settings: Settings) -> Machine:
+    """The device and precision that the settings ask for, or the best there are.
+
+    Raises:
+        ConfigError: a GPU is asked for, and there is none.
+    """
+    has_cuda = torch.cuda.is_available()
+    if settings.device == "cuda" and not has_cuda:
+        raise ConfigError("torch finds no CUDA device here; use --device auto or cpu")
+    device = torch.device("cuda" if has_cuda and settings.device != "cpu" else "cpu")
+    batch = settings.batch_size or (8 if device.type == "cuda" else 2)
+    return Machine(device, _pick_dtype(settings.precision, device), batch)
+
+
+def _pick_dtype(precision: str, device: torch.device) -> torch.dtype:
+    if precision != "auto":
+        dtype: torch.dtype = getattr(torch, precision)
+        return dtype
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    return torch.float32
+
+
+def share_cores() -> None:
+    """Leave a core to decoding, matting and encoding, unless OMP_NUM_THREADS says otherwise."""
+    if "OMP_NUM_THREADS" not in os.environ:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        torch.set_num_threads(max(1, (cores or 1) - 1))
+
+
+def _matting(settings: Settings, machine: Machine) -> Stage[Decoded, Matted]:
+    return open_matting(settings.matting, device=str(machine.device), smooth=settings.smooth)
+
+
+def _face(settings: Settings, machine: Machine) -> Stage[Matted, Posed]:
+    finder = FaceFinder.load(store.find("face"), machine.device)
+    return FaceCrop(finder, choose=settings.face, smooth=settings.smooth)
+
+
+def _novel_view(settings: Settings, machine: Machine, network: TriPlaneNet) -> NovelView:
+    return NovelView(
+        network,
+        yaw_rad=settings.yaw_rad,
+        pitch_rad=settings.pitch_rad,
+        follow=settings.view == "follow",
+        backdrop=parse_backdrop(settings.background),
+        size=settings.size,
+        on_lost=settings.on_lost,
+        side_by_side=settings.layout == "side-by-side",
+        device=machine.device,
+        dtype=machine.dtype,
+        batch=machine.batch,
+    )

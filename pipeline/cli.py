@@ -1,0 +1,250 @@
+"""The command `tpvideo`: arguments, progress, exit codes, and no other logic.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn, get_args
+
+import click
+
+from tpvideo.pipeline import config, progress
+from tpvideo.pipeline.errors import ConfigError, StageError, TpvideoError
+from tpvideo.weights.cli import weights
+
+INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and exit; an error is one line on standard error."""
+    # Waiting OpenMP threads that spin would steal the cores from the other stages; torch reads
+    # this once, when it is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    try:
+        code = program.main(arguments, prog_name="tpvideo", standalone_mode=False)
+    except (click.Abort, KeyboardInterrupt):
+        _complain("interrupted; nothing was written")
+        sys.exit(INTERRUPTED)
+    except click.ClickException as error:
+        _complain(f"error: {error.format_message()}")
+        sys.exit(error.exit_code)
+    except TpvideoError as error:
+        _complain(f"error: {_explained(error)}")
+        sys.exit(2 if isinstance(error, ConfigError) else 1)
+    sys.exit(code)
+
+
+class Program(click.Group):
+    """Runs the sub-command that the first argument names, else `fallback` with all arguments.
+
+    `tpvideo talk.mp4` and `tpvideo weights list` both work; a file called weights is ./weights.
+    """
+
+    def __init__(self, fallback: click.Command, commands: Sequence[click.Command]) -> None:
+        super().__init__(fallback.name, commands)
+        self._fallback = fallback
+
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **extra: Any,
+    ) -> click.Context:
+        """The context of the sub-command's group, or of the fallback, under the program's name."""
+        if args and args[0] in self.commands:
+            return super().make_context(info_name, args, parent, **extra)
+        return self._fallback.make_context(info_name, args, parent, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Call what make_context chose."""
+        return super().invoke(ctx) if ctx.command is self else ctx.command.invoke(ctx)
+
+
+def _parsed(parse: Callable[[str], object]) -> Callable[..., object]:
+    """A click callback that turns an option's text into its value, or complains in one line."""
+
+    def convert(ctx: click.Context, param: click.Parameter, text: str | None) -> object:
+        try:
+            return None if text is None else parse(text)
+        except ConfigError as error:
+            raise click.BadParameter(str(error), ctx, param) from error
+
+    return convert
+
+
+def _face(text: str) -> str | int:
+    return int(text) if text.isdecimal() else text
+
+
+def _count(text: str) -> int | None:
+    if text == "auto":
+        return None
+    if not text.isdecimal():
+        raise ConfigError(f"must be auto or a number, got {text!r}")
+    return int(text)
+
+
+def _choice(kind: Any) -> click.Choice[str]:
+    return click.Choice(get_args(kind))
+
+
+@click.command(
+    epilog="Commands: 'tpvideo weights list' shows the model files there are. A source with the "
+    "name of a command is given as ./name.",
+    context_settings={"help_option_names": ["-h", "--help"], "show_default": True},
+)
+@click.argument("source", type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--target",
+    metavar="OUT",
+    type=click.Path(path_type=Path),
+    help="What to write, its kind by its suffix: .mp4 .mov .mkv .webm, a picture, or a "
+    "folder for a sequence. Left out, it is named after the source and the angles.",
+)
+@click.option(
+    "--yaw",
+    "yaw_rad",
+    metavar="ANGLE",
+    callback=_parsed(config.parse_angle),
+    default="0",
+    help="Turn the camera about the vertical: radians, or 17deg. At most 1.2 rad.",
+)
+@click.option(
+    "--pitch",
+    "pitch_rad",
+    metavar="ANGLE",
+    callback=_parsed(config.parse_angle),
+    default="0",
+    help="Move the camera up. At most 0.8 rad.",
+)
+@click.option(
+    "--view",
+    type=_choice(config.View),
+    default="fixed",
+    help="fixed: the head stays in place; follow: the speaker's own motion stays.",
+)
+@click.option(
+    "--background",
+    metavar="COLOUR",
+    default="black",
+    help="black, white, #rrggbb, blur, source or transparent.",
+)
+@click.option("--size", type=int, default=512, help="Side of the picture in pixels.")
+@click.option(
+    "--output",
+    "layout",
+    type=_choice(config.Layout),
+    default="crop",
+    help="The novel view alone, or beside the source.",
+)
+@click.option("--crf", type=int, default=18, help="0 is best, 51 smallest.")
+@click.option(
+    "--codec", metavar="NAME", help="h264, hevc, av1, vp9 or prores. [default: by the suffix]"
+)
+@click.option("--audio", type=_choice(config.Audio), default="copy")
+@click.option(
+    "--model",
+    default="default",
+    metavar="NAME|PATH",
+    help="default, ffhq512, or a model file.",
+)
+@click.option(
+    "--matting",
+    default="auto",
+    metavar="NAME|PATH",
+    help="auto, modnet, none, or an ONNX file with MODNet's contract.",
+)
+@click.option("--face-model", type=_choice(config.FaceModel), default="auto")
+@click.option(
+    "--face",
+    metavar="largest|center|N",
+    callback=_parsed(_face),
+    default="largest",
+    help="Which face, when there are several; 1 is the leftmost.",
+)
+@click.option(
+    "--on-lost",
+    type=_choice(config.OnLost),
+    default="hold",
+    help="What to show while no face is in sight.",
+)
+@click.option(
+    "--smooth",
+    metavar="auto|off|0..1",
+    callback=_parsed(config.parse_smooth),
+    default="auto",
+    help="All smoothing in time.",
+)
+@click.option("--decoder", type=_choice(config.Decoder), default="av")
+@click.option(
+    "--trim",
+    metavar="FROM-TO",
+    callback=_parsed(config.parse_trim),
+    help="Only this part of the source, such as 0:05-0:20.",
+)
+@click.option(
+    "--queue",
+    type=int,
+    default=4,
+    help="Most frames waiting between two stages.",
+)
+@click.option(
+    "--batch-size",
+    metavar="auto|N",
+    callback=_parsed(_count),
+    default="auto",
+    help="Most frames inverted at once.",
+)
+@click.option("--device", type=_choice(config.Device), default="auto")
+@click.option("--precision", type=_choice(config.Precision), default="auto")
+@click.option("--overwrite", is_flag=True, help="Replace the target if it exists.")
+@click.option(
+    "--progress",
+    "style",
+    type=_choice(progress.Style),
+    default="auto",
+    help="A bar on a terminal, lines elsewhere.",
+)
+@click.option("--quiet", is_flag=True, help="Say nothing but errors.")
+@click.version_option(package_name="tpvideo", message="%(prog)s %(version)s")
+def render(
+    source: Path, target: Path | None, style: progress.Style, quiet: bool, **settings: Any
+) -> int:
+    """Re-render a talking head in SOURCE, a video or photograph, from another side.
+
+    \b
+    tpvideo talk.mp4 --yaw -0.3
+    tpvideo talk.mp4 --yaw 17deg --background blur -o turned.mp4
+    """
+    chosen = config.Settings(**settings)
+    from tpvideo.pipeline import app  # loads torch, so only when there is work for it
+
+    target = target or app.default_target(source, chosen)
+    with progress.notices(shown=not quiet):
+        pipeline = app.assemble(source, target, chosen)
+        with progress.shown(pipeline, "none" if quiet else style):
+            report = pipeline.run()
+    if not quiet:
+        progress.show_outcome(report, target)
+    return INTERRUPTED if report.is_stopped else 0
+
+
+program = Program(render, [weights])
+
+
+def _complain(text: str) -> None:
+    click.echo(f"tpvideo: {text}", err=True)
+
+
+def _explained(error: TpvideoError) -> str:
+    """One line: a stage's own complaint says more than where it arose."""
+    cause = error.__cause__
+    told = cause if isinstance(error, StageError) and isinstance(cause, TpvideoError) else error
+    return " ".join(str(told).split())

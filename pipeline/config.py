@@ -1,0 +1,192 @@
+"""Settings of a run, checked at birth, and the text forms in which people write them."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal, get_args
+
+from tpvideo.pipeline.errors import ConfigError
+
+MOST_YAW_RAD = 1.2
+MOST_PITCH_RAD = 0.8
+SIZES_PX = range(64, 4097)
+CRFS = range(52)
+AUTO_SMOOTH = 0.5
+
+View = Literal["fixed", "follow"]
+Layout = Literal["crop", "side-by-side"]
+Audio = Literal["copy", "none"]
+FaceChoice = Literal["largest", "center"] | int
+FaceModel = Literal["auto", "insightface", "small"]
+OnLost = Literal["hold", "source", "blank", "fail"]
+Decoder = Literal["av", "decord"]
+Device = Literal["auto", "cpu", "cuda"]
+Precision = Literal["auto", "float32", "bfloat16", "float16"]
+Trim = tuple[Fraction | None, Fraction | None]
+"""Seconds from the source's start, [from, to); None is the source's own end."""
+
+BACKGROUNDS = ("black", "white", "blur", "source", "transparent")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything that decides what a run makes of a source, and how."""
+
+    yaw_rad: float = 0.0
+    """Turn of the camera about the vertical axis; 0 is frontal, > 0 moves it toward +x."""
+    pitch_rad: float = 0.0
+    """Height of the camera as a true angle; > 0 moves it up."""
+    view: View = "fixed"
+    """fixed: one camera, the head stays where it is; follow: the camera turns relative to the
+    source's, so that the speaker's own motion stays."""
+    background: str = "black"
+    """black, white, #rrggbb, blur (the source, blurred), source, or transparent."""
+    size: int = 512
+    """Side of the rendered picture in pixels, even."""
+    layout: Layout = "crop"
+    """crop: the novel view alone; side-by-side: the source's crop to its left."""
+    crf: int = 18
+    """Quality of the film, 0 (best) to 51."""
+    codec: str | None = None
+    """h264, hevc, av1, vp9 or prores; None picks by the target's suffix."""
+    audio: Audio = "copy"
+    model: str = "default"
+    """Name of a tri-plane model in the weights store, or the path of its file."""
+    matting: str = "auto"
+    """auto, modnet, none, or the path of an ONNX file with MODNet's contract."""
+    face_model: FaceModel = "auto"
+    face: FaceChoice = "largest"
+    """Which face, when there are several; a number counts them from the left, 1 first."""
+    on_lost: OnLost = "hold"
+    """What is shown while the face is out of sight."""
+    smooth: float = AUTO_SMOOTH
+    """Strength of all smoothing in time, 0 (off) to 1."""
+    decoder: Decoder = "av"
+    trim: Trim | None = None
+    queue: int = 4
+    """Most frames waiting between two stages."""
+    batch_size: int | None = None
+    """Most frames inverted at once; None chooses by device."""
+    device: Device = "auto"
+    precision: Precision = "auto"
+    overwrite: bool = False
+    """Replace a target that exists."""
+
+    def __post_init__(self) -> None:
+        _expect_angle("yaw", self.yaw_rad, MOST_YAW_RAD)
+        _expect_angle("pitch", self.pitch_rad, MOST_PITCH_RAD)
+        for name, known in _CHOICES.items():
+            _expect_choice(name, getattr(self, name), known)
+        if self.background not in BACKGROUNDS and not re.fullmatch(
+            r"#[0-9a-fA-F]{6}", self.background
+        ):
+            raise ConfigError(
+                f"background must be {', '.join(BACKGROUNDS)} or #rrggbb, got {self.background}"
+            )
+        if self.size not in SIZES_PX or self.size % 2:
+            raise ConfigError(
+                f"size must be an even number of pixels from {SIZES_PX[0]} to {SIZES_PX[-1]}, "
+                f"got {self.size}"
+            )
+        if self.crf not in CRFS:
+            raise ConfigError(f"crf must be {CRFS[0]} (best) to {CRFS[-1]}, got {self.crf}")
+        if isinstance(self.face, int):
+            _expect_at_least_one("face, as a number from the left,", self.face)
+        else:
+            _expect_choice("face", self.face, ("largest", "center"))
+        if not 0 <= self.smooth <= 1:
+            raise ConfigError(f"smooth must be auto, off, or 0 to 1, got {self.smooth}")
+        _expect_at_least_one("queue", self.queue)
+        if self.batch_size is not None:
+            _expect_at_least_one("batch-size", self.batch_size)
+        if self.background == "transparent" and self.layout == "side-by-side":
+            raise ConfigError("side-by-side shows the source, which has no transparency")
+
+
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "view": get_args(View),
+    "layout": get_args(Layout),
+    "audio": get_args(Audio),
+    "face_model": get_args(FaceModel),
+    "on_lost": get_args(OnLost),
+    "decoder": get_args(Decoder),
+    "device": get_args(Device),
+    "precision": get_args(Precision),
+}
+
+
+def parse_angle(text: str) -> float:
+    """Radians from `-0.3`, `0.3rad` or `17deg`.
+
+    Raises:
+        ConfigError: it is not a number with one of these units.
+    """
+    match = re.fullmatch(r"(.*?)\s*(deg|°|rad|)", text.strip())
+    number, unit = match.groups() if match else (text, "")
+    try:
+        value = float(number)
+    except ValueError:
+        raise ConfigError(
+            f"{text!r} is no angle; write radians (-0.3) or degrees (17deg)"
+        ) from None
+    return math.radians(value) if unit in ("deg", "°") else value
+
+
+def parse_trim(text: str) -> Trim:
+    """The part of a source that `0:05-0:20`, `5-20.5`, `1:00:00-` or `-0:20` names.
+
+    Raises:
+        ConfigError: it is not written like this, or does not run forward.
+    """
+    begin, dash, end = text.partition("-")
+    if not dash or not (begin or end):
+        raise ConfigError(f"{text!r} is no trim; write from-to, such as 0:05-0:20, 0:05- or -20")
+    trim = (_seconds(begin, text), _seconds(end, text))
+    if trim[1] is not None and trim[1] <= (trim[0] or 0):
+        raise ConfigError(f"the trim {text} ends before it begins")
+    return trim
+
+
+def parse_smooth(text: str) -> float:
+    """The strength of smoothing that `auto`, `off` or a number stands for.
+
+    Raises:
+        ConfigError: it is none of these.
+    """
+    if text in ("auto", "off"):
+        return AUTO_SMOOTH if text == "auto" else 0.0
+    try:
+        return float(text)
+    except ValueError:
+        raise ConfigError(f"smooth must be auto, off, or 0 to 1, got {text!r}") from None
+
+
+def _seconds(clock: str, text: str) -> Fraction | None:
+    """Seconds from [[hours:]minutes:]seconds; None from nothing."""
+    if not clock.strip():
+        return None
+    parts = clock.strip().split(":")
+    if len(parts) > 3 or not all(re.fullmatch(r"\d+(\.\d*)?", part) for part in parts):
+        raise ConfigError(f"{clock!r} in the trim {text!r} is no time; write 20, 0:20 or 1:00:20")
+    seconds = Fraction(0)
+    for part in parts:
+        seconds = seconds * 60 + Fraction(part)
+    return seconds
+
+
+def _expect_angle(name: str, value: float, most: float) -> None:
+    if not abs(value) <= most:  # also refuses nan
+        raise ConfigError(f"{name} must be within {most} rad of frontal, got {value:g}")
+
+
+def _expect_choice(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise ConfigError(f"{name.replace('_', '-')} must be {' or '.join(known)}, got {value}")
+
+
+def _expect_at_least_one(name: str, value: int) -> None:
+    if value < 1:
+        raise ConfigError(f"{name} must be at least 1, got {value}")
