@@ -1,0 +1,71 @@
+"""Cut a turned square out of a picture."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as Pillow
+
+from tpvideo.pipeline.frame import Image
+
+Outside = Literal["edge", "matte"]
+
+_Margins = tuple[int, int, int, int]  # top, bottom, left, right
+
+
+def cut(
+    picture: Image, picture_from_crop: NDArray[np.float64], crop_px: int, outside: Outside = "edge"
+) -> Image:
+    """The square that a similarity takes from a picture, without aliasing.
+
+    Args:
+        picture: [H, W, 3], or [H, W] of a matte.
+        picture_from_crop: [2, 3] similarity from crop pixels to picture pixels, pixel centres
+            at half-integers.
+        crop_px: side of the result.
+        outside: what lies beyond the picture. "edge" repeats its border; "matte" repeats the
+            border at the bottom, where a body goes on, and is 0 elsewhere.
+
+    Returns:
+        [crop_px, crop_px] and the channels of the picture.
+    """
+    corners = np.array([[0, 0], [crop_px, 0], [0, crop_px], [crop_px, crop_px]], np.float64)
+    corners = corners @ picture_from_crop[:, :2].T + picture_from_crop[:, 2]
+    scale = math.hypot(picture_from_crop[0, 0], picture_from_crop[1, 0])
+    reach = 2 * max(1.0, scale)
+    left, top = (int(v) for v in np.floor(corners.min(axis=0) - reach))
+    right, bottom = (int(v) for v in np.ceil(corners.max(axis=0) + reach))
+    region = Pillow.fromarray(_region(picture, (top, bottom, left, right), outside))
+    affine = picture_from_crop.copy()
+    affine[:, 2] -= (left, top)
+    if scale >= 2:
+        factor = int(scale)
+        region = region.reduce(factor)
+        affine, scale = affine / factor, scale / factor
+    fine = 2 if scale > 1.15 else 1  # between the box filters: twice as fine, then halved
+    affine[:, :2] /= fine
+    seen = region.transform(
+        (crop_px * fine, crop_px * fine),
+        Pillow.Transform.AFFINE,
+        tuple(affine.ravel()),
+        Pillow.Resampling.BICUBIC if scale < 1 else Pillow.Resampling.BILINEAR,
+    )
+    return np.asarray(seen.reduce(fine) if fine > 1 else seen)
+
+
+def _region(picture: Image, bounds: _Margins, outside: Outside) -> Image:
+    """The rows and columns of `bounds` (top, bottom, left, right), which may lie outside."""
+    height, width = picture.shape[:2]
+    top, bottom, left, right = bounds
+    inside = picture[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)]
+    if inside.shape[:2] == (bottom - top, right - left):
+        return np.ascontiguousarray(inside)
+    rows, columns = np.arange(top, bottom), np.arange(left, right)
+    region = picture[rows.clip(0, height - 1)][:, columns.clip(0, width - 1)]
+    if outside == "matte":
+        region[rows < 0] = 0
+        region[:, (columns < 0) | (columns >= width)] = 0
+    return np.asarray(region, np.uint8)

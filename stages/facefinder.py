@@ -1,0 +1,214 @@
+"""Find the faces in a picture, and read landmarks and turn of a face that is known roughly."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol, Self, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image as Pillow
+
+from tpvideo.pipeline.frame import Image
+from tpvideo.stages import geometry
+from tpvideo.stages.cut import cut
+from tpvideo.stages.networks.landmarks import STRIDE, FaceDetector, LandmarkNet
+from tpvideo.stages.pixels import to_tensor
+from tpvideo.weights import store
+
+SCALES_PX = (128, 256)
+"""Long sides that a picture is searched at; heads of 10 to 140 pixels are found in each."""
+
+FINEST_PX = 512
+"""Long side of the second look, when the first finds nothing."""
+
+_Network = TypeVar("_Network", bound=torch.nn.Module)
+
+LIKELY = 0.2
+"""Least score of a place that is looked at closely."""
+
+
+class FaceBox(NamedTuple):
+    """Where a face is: EG3D's square round it."""
+
+    centre: NDArray[np.float64]
+    """[2] pixels."""
+    side_px: float
+    roll_rad: float
+    """Turn in the picture, > 0 clockwise as seen."""
+    score: float
+    """0..1."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FaceReading:
+    """What is known of one face."""
+
+    points: NDArray[np.float64]
+    """[5, 2] alignment landmarks in pixels: left eye as seen, right eye, nose, mouth corners."""
+    yaw_rad: float
+    """Where the camera stands as seen from the head; > 0 toward +x: the nose points left."""
+    pitch_rad: float
+    """> 0: the camera stands higher."""
+    roll_rad: float
+    """Turn of the head in the picture, > 0 clockwise as seen."""
+    score: float
+    """0..1, how sure it is that this is a face."""
+
+    def box(self) -> FaceBox:
+        """The square that the landmarks and angles stand for."""
+        fit = geometry.crop_from_landmarks(self.points, self.yaw_rad, self.pitch_rad, self.roll_rad)
+        return FaceBox(fit.centre, fit.side_px, fit.roll_rad, self.score)
+
+
+class Finder(Protocol):
+    """What the face stage needs of a face model."""
+
+    def find(self, rgb: Image) -> list[FaceBox]:
+        """Every face in a picture [H, W, 3], the largest first."""
+
+    def read(self, rgb: Image, box: FaceBox) -> FaceReading:
+        """The face at about this place; score near 0 where there is none."""
+
+
+class FaceFinder:
+    """Our own detector and landmark network.
+
+    Args:
+        detector, landmarks: trained networks.
+        device: where they run.
+    """
+
+    def __init__(
+        self,
+        detector: FaceDetector,
+        landmarks: LandmarkNet,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.device = device
+        self.detector = _ready(detector, device)
+        self.landmarks = _ready(landmarks, device)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], device: torch.device | str = "cpu") -> Self:
+        """The networks of a weights file.
+
+        Raises:
+            WeightsError: no such file, or not a file of face networks.
+        """
+        state = {key: value.float() for key, value in store.tensors(path).items()}
+        networks = FaceDetector(), LandmarkNet()
+        for prefix, network in zip(("detector.", "landmarks."), networks, strict=True):
+            part = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+            store.fit(network, part, path)
+        return cls(*networks, device)
+
+    def find(self, rgb: Image) -> list[FaceBox]:
+        """Every face in a picture [H, W, 3], the largest first."""
+        found = self._confirmed(rgb, SCALES_PX)
+        if not found and max(rgb.shape[:2]) > SCALES_PX[-1]:
+            found = self._confirmed(rgb, (FINEST_PX,))
+        return sorted(found, key=lambda box: -box.side_px)
+
+    def read(self, rgb: Image, box: FaceBox) -> FaceReading:
+        """The face at about this place; score near 0 where there is none."""
+        side = self.landmarks.side
+        fit = geometry.CropFit(box.centre, box.side_px, box.roll_rad)
+        rgb_from_crop = geometry.image_from_crop(fit, side)
+        with torch.inference_mode():
+            crop = to_tensor([cut(rgb, rgb_from_crop, side)], self.device)
+            said = self.landmarks(crop)
+        points = alignment_landmarks(said.points[0].double().cpu().numpy()) * side
+        yaw, pitch, roll = head_angles(said.rotation[0].double().cpu().numpy())
+        return FaceReading(
+            points @ rgb_from_crop[:, :2].T + rgb_from_crop[:, 2],
+            yaw,
+            pitch,
+            _wrapped(roll + box.roll_rad),
+            float(said.score.sigmoid()),
+        )
+
+    def _confirmed(self, rgb: Image, scales_px: tuple[int, ...]) -> list[FaceBox]:
+        """What looks like a face from afar and, twice, from near."""
+        likely = [box for scale in scales_px for box in self._likely(rgb, scale)]
+        kept: list[FaceBox] = []
+        for box in apart(likely)[:12]:
+            rough = self.read(rgb, box)
+            if rough.score < 0.3:
+                continue
+            box = self.read(rgb, rough.box()).box()
+            if box.score >= 0.5:
+                kept.append(box)
+        return apart(kept)
+
+    def _likely(self, rgb: Image, long_side_px: int) -> Iterator[FaceBox]:
+        """Peaks of the detector's map at one scale."""
+        height, width = rgb.shape[:2]
+        scale = long_side_px / max(height, width)
+        small = Pillow.fromarray(rgb).resize(
+            (max(1, round(width * scale)), max(1, round(height * scale))),
+            Pillow.Resampling.BILINEAR,
+            reducing_gap=2.0,
+        )
+        padded = np.zeros((_whole(small.height), _whole(small.width), 3), np.uint8)
+        padded[: small.height, : small.width] = np.asarray(small)
+        with torch.inference_mode():
+            said = self.detector(to_tensor([padded], self.device))
+            score = said.score[0].sigmoid()
+            highest = torch.nn.functional.max_pool2d(score[None], 3, 1, 1)[0]
+            peaks = torch.nonzero((score == highest) & (score > LIKELY)).cpu().tolist()
+        for row, column in peaks:
+            at = np.array([column + 0.5, row + 0.5])
+            offset = said.offset[0, :, row, column].double().cpu().numpy()
+            cos, sin = said.turn[0, :, row, column].tolist()
+            side = math.exp(min(4.0, float(said.log_side[0, row, column])))
+            yield FaceBox(
+                (at + offset) * STRIDE / scale,
+                side * STRIDE / scale,
+                math.atan2(sin, cos),
+                float(score[row, column]),
+            )
+
+
+def apart(boxes: list[FaceBox]) -> list[FaceBox]:
+    """The boxes without those that show the same face as a more certain one; best first."""
+    kept: list[FaceBox] = []
+    for box in sorted(boxes, key=lambda box: -box.score):
+        same = (
+            math.dist(box.centre, other.centre) < 0.4 * max(box.side_px, other.side_px)
+            for other in kept
+        )
+        if not any(same):
+            kept.append(box)
+    return kept
+
+
+def alignment_landmarks(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """[5, 2] of 68 landmarks [68, 2] (iBUG order): eye centres, tip of the nose, mouth corners."""
+    eyes = (points[[36, 42]] + points[[39, 45]]) / 2
+    return np.concatenate([eyes, points[[30, 48, 54]]])
+
+
+def head_angles(crop_from_world: NDArray[np.float64]) -> tuple[float, float, float]:
+    """Yaw, pitch and roll of a head from a rotation [3, 3]; roll > 0 is clockwise as seen."""
+    camera = np.eye(4)
+    camera[:3, :3] = crop_from_world.T
+    yaw, pitch = geometry.angles(camera)
+    return yaw, pitch, -geometry.roll(camera)
+
+
+def _ready(network: _Network, device: torch.device | str) -> _Network:
+    return network.eval().requires_grad_(False).to(device)
+
+
+def _whole(side_px: int) -> int:
+    """The next multiple of 32: a whole number of the detector's coarsest cells."""
+    return -(-side_px // 32) * 32
+
+
+def _wrapped(angle_rad: float) -> float:
+    return math.remainder(angle_rad, 2 * math.pi)
