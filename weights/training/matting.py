@@ -118,9 +118,10 @@ def matting_loss(logits: Tensor, alpha: Tensor) -> Tensor:
         logits: [B, 1, H, W] the network's, before the sigmoid.
         alpha: [B, 1, H, W] the truth, 0..1.
     """
-    widest = functional.max_pool2d(alpha, 7, stride=1, padding=3)
-    narrowest = -functional.max_pool2d(-alpha, 7, stride=1, padding=3)
-    weight = 1 + 3 * (widest - narrowest)  # borders decide what a matte looks like
+    share = functional.avg_pool2d(alpha, 8)
+    border = functional.max_pool2d(4 * share * (1 - share), 3, stride=1, padding=1)
+    # Borders decide what a matte looks like.
+    weight = 1 + 3 * functional.interpolate(border, scale_factor=8)
     weight = weight / weight.mean()
     entropy = functional.binary_cross_entropy_with_logits(logits, alpha, weight)
     difference = torch.sigmoid(logits) - alpha
