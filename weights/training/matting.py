@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import DataLoader
 
-from tpvideo.pipeline.errors import ConfigError, InputError
+from tpvideo.pipeline.errors import ConfigError, InputError, TpvideoError
 from tpvideo.pipeline.frame import Image
 from tpvideo.stages.networks.matting import DEPTHS, WIDTHS, MattingNetwork
 from tpvideo.weights import store
@@ -61,6 +61,8 @@ class MattingRecipe:
     device: str = "cpu"
     seed: int = 1
     save_every: int = 500
+    short_side_px: int = 192
+    """What the exported file asks its pictures' short sides to be."""
 
     def __post_init__(self) -> None:
         if min(self.steps, self.batch, self.reuse, self.threads, self.save_every) < 1:
@@ -77,6 +79,18 @@ class Scores:
     """Squared difference."""
     gradient: float
     """Squared difference of the gradients' lengths (Sobel)."""
+
+
+def read_recipe(path: Path) -> MattingRecipe:
+    """The recipe in a TOML file.
+
+    Raises:
+        ConfigError: the file is missing, not TOML or has other fields.
+    """
+    try:
+        return MattingRecipe(**tomllib.loads(path.read_text()))
+    except (OSError, tomllib.TOMLDecodeError, TypeError) as error:
+        raise ConfigError(f"{path} is no matting recipe: {error}") from error
 
 
 def train(recipe: MattingRecipe) -> Scores:
@@ -100,7 +114,8 @@ def train(recipe: MattingRecipe) -> Scores:
             scores = score(run.mean, held_out, recipe.device)
             sizes = {"widths": WIDTHS, "depths": DEPTHS}
             store.save(output / "matting.safetensors", run.mean.state_dict(), sizes)
-            export_onnx(run.mean, output / "matting.onnx", {"steps": str(run.step)})
+            notes = {"short_side": str(recipe.short_side_px), "steps": str(run.step)}
+            export_onnx(run.mean, output / "matting.onnx", notes)
             seconds = time.monotonic() - started
             row = [run.step, round(seconds), np.mean(losses), scores.mad, scores.mse,
                    scores.gradient]  # fmt: skip
@@ -263,4 +278,9 @@ def _panoramas(folder: Path) -> list[Image]:
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    train(MattingRecipe(**tomllib.loads(Path(sys.argv[1]).read_text())))
+    if len(sys.argv) != 2:
+        sys.exit("usage: python -m tpvideo.weights.training.matting CONFIG.toml")
+    try:
+        train(read_recipe(Path(sys.argv[1])))
+    except TpvideoError as error:
+        sys.exit(str(error))

@@ -13,9 +13,6 @@ from onnx import helper, numpy_helper
 
 from tpvideo.stages.networks.matting import STRIDE, MattingNetwork
 
-SHORT_SIDE_PX = 192
-"""The short side of the pictures that the shipped network knows best."""
-
 
 def export_onnx(
     network: MattingNetwork, path: Path, notes: Mapping[str, str], *, half: bool = True
@@ -25,7 +22,7 @@ def export_onnx(
     Args:
         network: on any device; its mode and place stay as they are.
         path: the file to write.
-        notes: metadata to keep in the file; `short_side` is added.
+        notes: metadata to keep in the file.
         half: store the weights as float16 (computed in float32 all the same).
     """
     free = {"input": {0: "N", 2: "H", 3: "W"}, "output": {0: "N", 2: "H", 3: "W"}}
@@ -43,7 +40,7 @@ def export_onnx(
     model = onnx.load(part)
     if half:
         _store_half(model)
-    helper.set_model_props(model, {"short_side": str(SHORT_SIDE_PX), **notes})
+    helper.set_model_props(model, dict(notes))
     onnx.checker.check_model(model)
     onnx.save(model, part)
     part.replace(path)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,16 @@ import onnxruntime
 
 from tpvideo.pipeline.errors import ConfigError, InputError
 from tpvideo.stages.networks.matting import MattingNetwork
+from tpvideo.weights import training
 from tpvideo.weights.training.backdrops import Backdrops
 from tpvideo.weights.training.bodies import Layer, anatomy_of, dressed, over
-from tpvideo.weights.training.matting import MattingRecipe, matting_loss, score, train
+from tpvideo.weights.training.matting import (
+    MattingRecipe,
+    matting_loss,
+    read_recipe,
+    score,
+    train,
+)
 from tpvideo.weights.training.matting_export import export_onnx
 from tpvideo.weights.training.portraits import PortraitBatches, Portraits, head_files
 
@@ -136,7 +144,7 @@ def test_the_onnx_file_computes_what_the_network_does(tmp_path: Path) -> None:
     export_onnx(network, tmp_path / "net.onnx", {"made": "here"}, half=False)
     assert network.training
     session = onnxruntime.InferenceSession(tmp_path / "net.onnx")
-    assert session.get_modelmeta().custom_metadata_map == {"short_side": "192", "made": "here"}
+    assert session.get_modelmeta().custom_metadata_map == {"made": "here"}
     network.eval()
     for batch, height, width in ((1, 32, 64), (3, 96, 32)):
         image = torch.rand(batch, 3, height, width) * 2 - 1
@@ -171,11 +179,21 @@ def test_training_writes_its_files_and_goes_on_where_it_stopped(recipe: MattingR
         "matting.onnx",
         "log.csv",
     }
-    from dataclasses import replace
-
     train(replace(recipe, steps=3))
     steps = [line.split(",")[0] for line in (output / "log.csv").read_text().splitlines()]
     assert steps == ["1", "2", "3"]
+
+
+def test_the_shipped_recipe_can_be_read() -> None:
+    recipe = read_recipe(Path(training.__file__).with_name("matting.toml"))
+    assert recipe.small_steps < recipe.steps
+
+
+@pytest.mark.parametrize("text", ["heads = 1 2", "colour = 'red'"])
+def test_a_file_that_is_no_recipe_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "odd.toml").write_text(text)
+    with pytest.raises(ConfigError, match=r"odd\.toml is no matting recipe"):
+        read_recipe(tmp_path / "odd.toml")
 
 
 def test_a_recipe_without_steps_is_refused() -> None:
