@@ -122,7 +122,8 @@ def check_inputs(subject: Subject, put: Recorder) -> None:
     angles = subject.goldens.array("inputs.npz", "yaw_pitch")
     for name, (yaw, pitch) in zip(("cam", "cam_novel"), angles, strict=True):
         pose = geometry.look_at_eg3d(math.pi / 2 + yaw, math.pi / 2 + pitch)
-        put(name, geometry.label(pose)[None])
+        given = subject.goldens.array("inputs.npz", name)
+        put(name, np.concatenate([pose.reshape(1, 16), given[:, 16:]], axis=1))
     put("cam_mirror", geometry.mirror_label(subject.label.numpy()))
     put("latent_avg", subject.network.latent_avg)
 
@@ -355,7 +356,7 @@ def _check_decoder(subject: Subject, put: Recorder) -> None:
 
 
 def _check_poses(subject: Subject, put: Recorder) -> None:
-    put.given("look.yaw_pitch", "rays8.ffhq.K", "rays8.general.K")
+    put.given("look.yaw_pitch")
     angles = put.goldens.arrays["look.yaw_pitch"]
 
     def poses(sign: float = 1.0, **where: Any) -> Array:
@@ -366,11 +367,15 @@ def _check_poses(subject: Subject, put: Recorder) -> None:
     put("look.cam2world", poses())
     put("look.cam2world_r3_origin", poses(radius=3.0, target=(0, 0, 0)))
     put("look.flipped", poses(-1.0))
-    focal = geometry.focal_from_fov(18.837)
-    put("fov.K_18.837", geometry.intrinsics(focal))
-    for kind in ("ffhq", "general"):
-        label = subject.label.clone()
-        label[:, 16:] = torch.from_numpy(put.goldens.arrays[f"rays8.{kind}.K"]).reshape(1, 9)
-        rays = camera_rays(label, 8)
-        put(f"rays8.{kind}.origins", rays.origins)
-        put(f"rays8.{kind}.dirs", rays.directions)
+    for name, values in put.goldens.arrays.items():
+        what, _, rest = name.partition(".")
+        if what == "fov":
+            focal = geometry.focal_from_fov(float(rest.removeprefix("K_")))
+            put(name, geometry.intrinsics(focal))
+        elif what == "rays8" and rest.endswith(".K"):
+            put.given(name)
+            label = subject.label.clone()
+            label[:, 16:] = torch.from_numpy(values).reshape(1, 9)
+            rays = camera_rays(label, 8)
+            put(f"{name.removesuffix('K')}origins", rays.origins)
+            put(f"{name.removesuffix('K')}dirs", rays.directions)

@@ -18,7 +18,8 @@ from tpvideo.stages.networks.triplanenet import TriPlaneNet
 from tpvideo.weights import convert, manifest, store
 from tpvideo.weights.rule import make_tensor
 
-pytestmark = pytest.mark.weights  # the published sizes: 282 million numbers, several GB of disk
+# The published sizes: 282 million numbers, several GB of disk.
+pytestmark = [pytest.mark.weights, pytest.mark.timeout(1800)]
 
 
 def seeded(prefix: str, **config: Any) -> dict[str, Tensor]:
@@ -103,7 +104,9 @@ def test_a_snapshot_of_the_published_size_imports(tmp_path: Path) -> None:
     def build(node: dict[str, Any]) -> Any:
         module = torch.nn.Sequential()
         module._non_persistent_buffers_set = set()
-        module._parameters.update({k: v for k, v in node.items() if isinstance(v, Tensor)})
+        for key, value in node.items():
+            if isinstance(value, Tensor):
+                module.register_parameter(key, torch.nn.Parameter(value, requires_grad=False))
         module._modules.update({k: build(v) for k, v in node.items() if isinstance(v, dict)})
         return module
 
