@@ -53,12 +53,6 @@ CODECS = {
             tag="hvc1",
         ),
         Codec(
-            name="av1",
-            encoder="libsvtav1",
-            suffixes=(".mp4", ".mkv", ".webm"),
-            options={"preset": "8"},
-        ),
-        Codec(
             name="vp9",
             encoder="libvpx-vp9",
             suffixes=(".mp4", ".mkv", ".webm"),

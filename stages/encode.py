@@ -57,7 +57,7 @@ class FileSink:
         Args:
             target: the file, folder or numbered name to write.
             source: the file whose sound is copied and that must not be overwritten.
-            codec: h264, hevc, av1, vp9 or prores; None picks by suffix and transparency.
+            codec: h264, hevc, vp9 or prores; None picks by suffix and transparency.
             crf: quality of the film, 0 (best) to 51.
             audio: "copy" takes every sound track along, bit for bit where the container allows.
             trim: what FileSource was given; the sound is cut alike.

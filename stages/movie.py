@@ -77,6 +77,7 @@ class MovieWriter:
         self._info = info
         with encoder_errors(self._target):
             self._sound.open(self._format)
+            self._part.touch()  # FFmpeg makes the file only when the first packet comes
             options = {} if self._part_format == "webm" else {"movflags": FRAGMENTS}
             self._container = av.open(
                 file_url(self._part), "w", format=self._part_format, options=options
@@ -126,8 +127,9 @@ class MovieWriter:
             with suppress(av.error.FFmpegError):  # on a full disk; the file is thrown away
                 self._container.close()
             self._container = self._stream = None
-        self._part.unlink(missing_ok=True)
-        self._whole.unlink(missing_ok=True)
+        for hidden in (self._part, self._whole):
+            with suppress(OSError):  # not there, or its folder is gone
+                hidden.unlink()
 
     @property
     def _format(self) -> str:
@@ -193,6 +195,8 @@ class MovieWriter:
             stream = whole.add_stream_from_template(pictures.streams.video[0])
             stream.time_base = time_base
             stream.codec_context.framerate = self._info.rate
+            if self._part_format == "webm" and self._recipe.has_alpha:
+                stream.metadata["alpha_mode"] = "1"  # or browsers show it opaque
             self._sound.add_tracks(whole)
             video = self._video_packets(pictures, stream, shift * time_base)
             sound = self._sound.packets(zero_s)

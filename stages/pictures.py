@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +68,8 @@ class StillWriter:
 
     def close(self) -> None:
         """Remove what was not finished."""
-        self._part.unlink(missing_ok=True)
+        with suppress(OSError):  # not there, or its folder is gone
+            self._part.unlink()
 
 
 class SequenceWriter:

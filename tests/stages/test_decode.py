@@ -11,6 +11,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from films import read_all
 from PIL import Image as Pillow
 from synthetic import (
     HEIGHT,
@@ -24,19 +25,11 @@ from synthetic import (
 )
 
 from tpvideo.pipeline.errors import ConfigError, InputError, MissingExtraError
-from tpvideo.pipeline.frame import Decoded, Image, StreamInfo
+from tpvideo.pipeline.frame import Image, StreamInfo
 from tpvideo.stages.decode import FileSource, probe
 from tpvideo.stages.media import Trim
 
 PATCH_ATOL = 4  # two roundings of 8-bit YCbCr, and the codec at crf 12
-
-
-def read_all(source: FileSource) -> tuple[StreamInfo, list[Decoded]]:
-    try:
-        info = source.open()
-        return info, list(source)
-    finally:
-        source.close()
 
 
 def assert_patches(picture: Image, atol: float = PATCH_ATOL) -> None:
@@ -134,7 +127,7 @@ def test_untagged_video_is_601_when_small_and_709_when_high_definition(
     ("name", "codec", "pixels"),
     [
         ("deep.mkv", "libx264", "yuv420p10le"),
-        ("deep.mp4", "libx265", "yuv420p10le"),
+        ("hevc.mkv", "libx265", "yuv420p10le"),
         ("full.mp4", "libx264", "yuv444p"),
         ("rgb.mkv", "ffv1", "bgra"),
     ],
@@ -169,7 +162,7 @@ def test_high_dynamic_range_is_mapped_with_a_notice(tmp_path: Path) -> None:
     grey = np.full((HEIGHT, WIDTH, 3), round(0.508 * 255), np.uint8)
     tags = {"colorspace": 9, "color_range": 1, "color_trc": 16, "color_primaries": 9}
     clip = write_clip(
-        tmp_path / "hdr.mp4",
+        tmp_path / "hdr.mkv",
         [grey],
         codec="libx265",
         pixels="yuv420p10le",

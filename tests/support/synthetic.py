@@ -110,7 +110,8 @@ def write_clip(
         rate: nominal frames per second.
         pts: the time of each frame in ticks of `time_base`; None counts frames.
         time_base: seconds per tick; None is one frame.
-        codec: FFmpeg's name of the encoder.
+        codec: FFmpeg's name of the encoder; x265 at 10 bits needs .mkv, as FFmpeg 8.1's mp4
+            writer refuses some of its headers.
         pixels: pixel format to encode.
         options: options of the encoder.
         matrix: YCbCr matrix the pixels are made with (1 BT.709, 5 BT.601, 9 BT.2020); None is 601.
