@@ -81,7 +81,7 @@ class FileSink:
         is_numbered = "%" in self.target.name and suffix in PICTURE_SUFFIXES
         self._writer: Writer
         if self._is_folder or is_numbered or suffix in PICTURE_SUFFIXES:
-            if transparent and suffix == ".jpg":
+            if transparent and suffix in (".jpg", ".jpeg"):
                 raise OutputError(self.target, "JPEG has no transparency; use .png or .webp")
             many = self._is_folder or is_numbered
             self._writer = SequenceWriter(self.target) if many else StillWriter(self.target)

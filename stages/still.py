@@ -45,8 +45,10 @@ def read_still(path: Path) -> Image | None:
         raise InputError(path, reason) from error
     except PermissionError as error:
         raise InputError(path, "permission denied") from error
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        raise InputError(path, f"a damaged picture: {error}") from error
+    except InputError:
+        raise
+    except Exception as error:  # Pillow lets IndexError, struct.error and more out of damaged files
+        raise InputError(path, "a damaged picture; open and save it in another program") from error
 
 
 def expect_sane_size(path: Path, width: int, height: int) -> None:

@@ -382,7 +382,7 @@ def test_what_an_interrupted_run_leaves_can_be_read(tmp_path: Path) -> None:
     sink = FileSink(tmp_path / "x.mp4", source=None)
     sink.open(info)
     noise = np.random.default_rng(0)
-    for index in range(120):  # keyframes every 10; the encoder itself holds some 50 frames back
+    for index in range(200):  # keyframes every 10; the encoder holds up to 80 frames back
         picture = noise.integers(0, 255, (HEIGHT, WIDTH, 3), np.uint8)
         sink.consume(Rendered(Stamp(index, index * 2560), picture))
     left = tmp_path / "copy.mp4"
