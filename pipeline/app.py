@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
 
 from tpvideo.pipeline.config import Settings
 from tpvideo.pipeline.errors import ConfigError
-from tpvideo.pipeline.frame import Decoded, Matted, Posed
 from tpvideo.pipeline.metrics import Report
 from tpvideo.pipeline.runner import Pipeline, read
-from tpvideo.pipeline.stage import Stage
 from tpvideo.stages.backdrop import parse_backdrop
 from tpvideo.stages.codecs import ALPHA_SUFFIXES, MOVIE_FORMATS
 from tpvideo.stages.decode import FileSource
 from tpvideo.stages.encode import FileSink
 from tpvideo.stages.face import FaceCrop
-from tpvideo.stages.facefinder import FaceFinder
+from tpvideo.stages.facefinder import FaceFinder, Finder
+from tpvideo.stages.insight import InsightFaceFinder
 from tpvideo.stages.invert import Inversion
 from tpvideo.stages.matting import open_matting
 from tpvideo.stages.media import expect_file
@@ -30,6 +30,9 @@ from tpvideo.weights import store
 PHOTO_SUFFIXES = {".jpeg": ".jpg", ".jpg": ".jpg", ".png": ".png", ".webp": ".webp"}
 """What a photograph becomes when no target is named."""
 
+INSIGHTFACE_PACK = "buffalo_l"
+"""Folder of the weights store with InsightFace's models."""
+
 
 @dataclass(frozen=True, slots=True)
 class Machine:
@@ -39,6 +42,15 @@ class Machine:
     dtype: torch.dtype
     batch: int
     """Most frames inverted or rendered at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Networks:
+    """What is worth loading once for many sources."""
+
+    triplane: TriPlaneNet
+    finder: Finder
+    """Finds faces."""
 
 
 def render(
@@ -53,7 +65,7 @@ def assemble(
     source: Path,
     target: str | os.PathLike[str],
     settings: Settings,
-    network: TriPlaneNet | None = None,
+    networks: Networks | None = None,
 ) -> Pipeline:
     """The chain of stages for one source, ready to run.
 
@@ -63,7 +75,7 @@ def assemble(
         source: a video or a photograph.
         target: a file, a folder or a numbered name; see FileSink.
         settings: what to make of it.
-        network: the tri-plane model, for runs that share one; None loads what settings name.
+        networks: of an earlier load_networks; None loads them.
     """
     sink = FileSink(
         os.fspath(target),
@@ -79,15 +91,38 @@ def assemble(
     sink.check_target()
     machine = pick_machine(settings)
     share_cores()
-    network = network or store.load(settings.model, machine.device)[0]
+    networks = networks or load_networks(settings, machine)
+    device, dtype, batch = machine.device, machine.dtype, machine.batch
     return (
         read(FileSource(source, decoder=settings.decoder, trim=settings.trim))
-        .then(_matting(settings, machine))
-        .then(_face(settings, machine))
-        .then(Inversion(network, device=machine.device, dtype=machine.dtype, batch=machine.batch))
-        .then(_novel_view(settings, machine, network))
+        .then(open_matting(settings.matting, device=str(device), smooth=settings.smooth))
+        .then(FaceCrop(networks.finder, choose=settings.face, smooth=settings.smooth))
+        .then(Inversion(networks.triplane, device=device, dtype=dtype, batch=batch))
+        .then(_novel_view(settings, machine, networks.triplane))
         .into(sink, capacity=settings.queue)
     )
+
+
+def load_networks(settings: Settings, machine: Machine) -> Networks:
+    """The networks that the settings name.
+
+    Raises:
+        WeightsError: one is missing or damaged.
+        MissingExtraError: InsightFace is asked for and not installed.
+    """
+    triplane, _ = store.load(settings.model, machine.device)
+    return Networks(triplane, _finder(settings.face_model, machine.device))
+
+
+def _finder(choice: str, device: torch.device) -> Finder:
+    """auto is InsightFace where its extra and its models are there, else our own."""
+    pack = store.directory() / INSIGHTFACE_PACK
+    if choice == "auto":
+        choice = "insightface" if pack.is_dir() and find_spec("insightface") else "small"
+    if choice == "small":
+        return FaceFinder.load(store.find("face"), device)
+    on_gpu = ["CUDAExecutionProvider"] if device.type == "cuda" else []
+    return InsightFaceFinder(pack, [*on_gpu, "CPUExecutionProvider"])
 
 
 def default_target(source: Path, settings: Settings) -> Path:
@@ -135,15 +170,6 @@ def share_cores() -> None:
     if "OMP_NUM_THREADS" not in os.environ:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         torch.set_num_threads(max(1, (cores or 1) - 1))
-
-
-def _matting(settings: Settings, machine: Machine) -> Stage[Decoded, Matted]:
-    return open_matting(settings.matting, device=str(machine.device), smooth=settings.smooth)
-
-
-def _face(settings: Settings, machine: Machine) -> Stage[Matted, Posed]:
-    finder = FaceFinder.load(store.find("face"), machine.device)
-    return FaceCrop(finder, choose=settings.face, smooth=settings.smooth)
 
 
 def _novel_view(settings: Settings, machine: Machine, network: TriPlaneNet) -> NovelView:

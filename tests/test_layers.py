@@ -37,12 +37,12 @@ MAY_IMPORT = {
     "stages/networks": {"tpvideo.stages.networks", "torch"},
     "weights": WEIGHTS,
     "weights/cli.py": WEIGHTS | {"click", "rich"},
-    "weights/training": WEIGHTS | {"PIL", "cv2", "numba", "onnx", "onnxruntime", "scipy"},
+    "weights/training": WEIGHTS | {"PIL", "av", "cv2", "numba", "onnx", "onnxruntime", "scipy"},
     "weights/evaluation": WEIGHTS | {"PIL"},
 }  # fmt: skip
 
 # Programs may read a command line as well.
-PROGRAMS = ("__main__.py", "weights/parity.py")
+PROGRAMS = ("__main__.py", "weights/parity.py", "weights/training/heads/talk.py")
 
 # The one module that nobody but the root, the command line and the tests may build upon.
 ONLY_FOR = {"tpvideo.pipeline.app": {"pipeline/_root/__init__.py", "pipeline/cli.py"}}

@@ -1,0 +1,226 @@
+"""Settings become a run that reads a file and writes another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+import torch
+from faces import known_face
+from numpy.typing import NDArray
+from PIL import Image as Pillow
+from tiny import tiny_network
+
+import tpvideo
+from tpvideo.pipeline import app
+from tpvideo.pipeline.config import Settings
+from tpvideo.pipeline.errors import (
+    ConfigError,
+    InputError,
+    NoFaceError,
+    OutputError,
+    StageError,
+    WeightsError,
+)
+from tpvideo.pipeline.frame import Image
+from tpvideo.stages.facefinder import FaceBox, FaceReading
+
+FRAMES = 9
+
+
+def small(**changes: Any) -> Settings:
+    """Settings that keep a run short."""
+    return Settings(**{"matting": "none", "size": 64, "device": "cpu", **changes})
+
+
+class OneFace:
+    """Sees one face in every picture, or none."""
+
+    def __init__(self, *, is_there: bool = True) -> None:
+        self.faces = [known_face(48.0, 32.0, 50.0)] if is_there else []
+
+    def find(self, rgb: Image) -> list[FaceBox]:
+        return [face.box() for face in self.faces]
+
+    def read(self, rgb: Image, box: FaceBox) -> FaceReading:
+        return self.faces[0]
+
+
+def networks(*, is_there: bool = True) -> app.Networks:
+    return app.Networks(tiny_network(), OneFace(is_there=is_there))
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    """Nine grey frames of 96 x 64 with a tone."""
+    path = tmp_path / "talk.mp4"
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("libx264", rate=25)
+        video.width, video.height, video.pix_fmt = 96, 64, "yuv420p"
+        audio = container.add_stream("aac", rate=8000)
+        for number in range(FRAMES):
+            grey: NDArray[np.uint8] = np.full((64, 96, 3), 20 * number, np.uint8)
+            container.mux(video.encode(av.VideoFrame.from_ndarray(grey)))
+        tone = np.sin(np.arange(2880) / 3, dtype=np.float32)[None]
+        sound = av.AudioFrame.from_ndarray(tone, format="fltp", layout="mono")
+        sound.sample_rate = 8000
+        container.mux(audio.encode(sound))
+        container.mux(video.encode(None))
+        container.mux(audio.encode(None))
+    return path
+
+
+def pictures_of(path: Path) -> list[Image]:
+    with av.open(str(path)) as container:
+        return [
+            frame.to_ndarray(format="rgb24").astype(np.uint8) for frame in container.decode(video=0)
+        ]
+
+
+def sound_packets_of(path: Path) -> list[bytes]:
+    with av.open(str(path)) as container:
+        return [bytes(packet) for packet in container.demux(audio=0) if packet.size]
+
+
+# --- whole runs -----------------------------------------------------------------------------
+
+
+def test_a_clip_becomes_as_many_square_frames_with_its_sound(clip: Path, tmp_path: Path) -> None:
+    target = tmp_path / "out.mp4"
+    report = app.assemble(clip, target, small(yaw_rad=-0.3, matting="auto"), networks()).run()
+    assert report.frames == FRAMES
+    assert [timing.stage for timing in report.timings] == [
+        "decode", "matting", "face", "invert", "render", "encode",
+    ]  # fmt: skip
+    pictures = pictures_of(target)
+    assert [picture.shape for picture in pictures] == [(64, 64, 3)] * FRAMES
+    assert sound_packets_of(target) == sound_packets_of(clip)
+
+
+def test_a_photograph_becomes_a_photograph(tmp_path: Path) -> None:
+    source, target = tmp_path / "me.png", tmp_path / "turned.png"
+    Pillow.fromarray(np.full((64, 96, 3), 90, np.uint8)).save(source)
+    settings = small(background="transparent")
+    assert app.assemble(source, target, settings, networks()).run().frames == 1
+    with Pillow.open(target) as picture:
+        assert (picture.size, picture.mode) == ((64, 64), "RGBA")
+
+
+def test_side_by_side_is_twice_as_wide(clip: Path, tmp_path: Path) -> None:
+    target = tmp_path / "out.mp4"
+    settings = small(layout="side-by-side", background="#ff0000")
+    app.assemble(clip, target, settings, networks()).run()
+    assert pictures_of(target)[0].shape == (64, 128, 3)
+
+
+def test_a_batch_does_not_change_the_pictures(clip: Path, tmp_path: Path) -> None:
+    results = []
+    for batch in (1, 4):
+        target = tmp_path / f"{batch}.mkv"
+        settings = small(yaw_rad=0.4, batch_size=batch, crf=0)
+        app.assemble(clip, target, settings, networks_with(seed=3)).run()
+        results.append(np.stack(pictures_of(target)).astype(int))
+    assert np.abs(results[0] - results[1]).max() <= 2  # one rounding each way in yuv420p
+
+
+def networks_with(seed: int) -> app.Networks:
+    torch.manual_seed(seed)
+    return networks()
+
+
+def test_a_source_without_any_face_fails_and_leaves_nothing(clip: Path, tmp_path: Path) -> None:
+    target = tmp_path / "out.mp4"
+    with pytest.raises(StageError) as caught:
+        app.assemble(clip, target, small(), networks(is_there=False)).run()
+    assert isinstance(caught.value.__cause__, NoFaceError)
+    assert [path.name for path in tmp_path.iterdir()] == ["talk.mp4"]
+
+
+# --- refused before any weights are read ----------------------------------------------------
+
+
+@pytest.fixture
+def no_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing may be loaded any more."""
+
+    def refuse(*_: object) -> None:
+        pytest.fail("weights were loaded before the mistake was found")
+
+    monkeypatch.setattr(app, "load_networks", refuse)
+
+
+@pytest.mark.usefixtures("no_weights")
+def test_a_missing_source_is_refused_first(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such file"):
+        tpvideo.render(tmp_path / "missing.mp4", tmp_path / "out.mp4")
+
+
+@pytest.mark.usefixtures("no_weights")
+def test_an_existing_target_is_refused_first(clip: Path, tmp_path: Path) -> None:
+    (tmp_path / "out.mp4").write_text("mine")
+    with pytest.raises(OutputError, match="--overwrite"):
+        tpvideo.render(clip, tmp_path / "out.mp4")
+    assert (tmp_path / "out.mp4").read_text() == "mine"
+
+
+@pytest.mark.usefixtures("no_weights")
+def test_the_source_as_target_is_refused_even_with_overwrite(clip: Path) -> None:
+    with pytest.raises(OutputError, match="the source itself"):
+        tpvideo.render(clip, clip, overwrite=True)
+
+
+@pytest.mark.usefixtures("no_weights")
+def test_a_target_in_no_folder_is_refused_first(clip: Path, tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="there is no folder"):
+        tpvideo.render(clip, tmp_path / "nowhere" / "out.mp4")
+
+
+@pytest.mark.usefixtures("no_weights")
+def test_the_default_name_never_replaces_a_file(clip: Path) -> None:
+    clip.with_name("talk_yaw-0.3.mp4").touch()
+    with pytest.raises(OutputError, match=r"talk_yaw-0\.3\.mp4"):
+        tpvideo.render(clip, yaw=-0.3)
+
+
+def test_a_model_that_is_not_there_is_named(clip: Path, tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="nosuchmodel"):
+        tpvideo.render(clip, tmp_path / "out.mp4", model="nosuchmodel")
+
+
+# --- names and machines ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("source", "settings", "name"),
+    [
+        ("talk.mp4", Settings(yaw_rad=-0.3), "talk_yaw-0.3.mp4"),
+        ("talk.mov", Settings(yaw_rad=0.25, pitch_rad=0.1), "talk_yaw0.25_pitch0.1.mov"),
+        ("talk.mpg", Settings(), "talk_yaw0.mp4"),
+        ("wave.gif", Settings(), "wave_yaw0.mp4"),
+        ("me.JPEG", Settings(), "me_yaw0.jpg"),
+        ("me.jpg", Settings(background="transparent"), "me_yaw0.png"),
+        ("talk.mp4", Settings(background="transparent"), "talk_yaw0.mov"),
+        ("talk.webm", Settings(background="transparent"), "talk_yaw0.webm"),
+        ("talk.mp4", Settings(yaw_rad=0.29670597), "talk_yaw0.2967.mp4"),
+    ],
+)
+def test_a_result_without_a_name_is_called_after_source_and_angles(
+    source: str, settings: Settings, name: str
+) -> None:
+    assert app.default_target(Path("clips") / source, settings) == Path("clips") / name
+
+
+def test_a_gpu_that_is_not_there_is_a_wrong_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ConfigError, match="no CUDA device"):
+        app.pick_machine(Settings(device="cuda"))
+    assert app.pick_machine(Settings()).device.type == "cpu"
+
+
+def test_precision_and_batch_are_what_was_asked_for() -> None:
+    machine = app.pick_machine(Settings(device="cpu", precision="bfloat16", batch_size=5))
+    assert (machine.dtype, machine.batch) == (torch.bfloat16, 5)
+    assert app.pick_machine(Settings(device="cpu")).dtype == torch.float32
