@@ -78,12 +78,12 @@ class FileSink:
         self._overwrite = overwrite
         suffix = self.target.suffix.lower()
         self._is_folder = str(target).endswith(("/", os.sep)) or self.target.is_dir()
-        is_numbered = "%" in self.target.name and suffix in PICTURE_SUFFIXES
+        self._is_numbered = "%" in self.target.name and suffix in PICTURE_SUFFIXES
         self._writer: Writer
-        if self._is_folder or is_numbered or suffix in PICTURE_SUFFIXES:
+        if self._is_folder or self._is_numbered or suffix in PICTURE_SUFFIXES:
             if transparent and suffix in (".jpg", ".jpeg"):
                 raise OutputError(self.target, "JPEG has no transparency; use .png or .webp")
-            many = self._is_folder or is_numbered
+            many = self._is_folder or self._is_numbered
             self._writer = SequenceWriter(self.target) if many else StillWriter(self.target)
             return
         if suffix not in MOVIE_FORMATS:
@@ -140,7 +140,9 @@ class FileSink:
         if self._is_folder:
             if target.exists() and any(target.iterdir()) and not self._overwrite:
                 raise OutputError(target, "the folder is not empty; pass --overwrite to fill it")
-        elif target.is_dir():
+            return
+        if target.is_dir():
             raise OutputError(target, "is a folder")
-        elif target.exists() and not self._overwrite:
+        first = target.with_name(target.name % 0) if self._is_numbered else target
+        if first.exists() and not self._overwrite:
             raise OutputError(target, "it exists; pass --overwrite or choose another name")

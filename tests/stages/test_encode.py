@@ -230,6 +230,9 @@ def test_a_folder_and_a_numbered_name_take_pictures(tmp_path: Path) -> None:
     assert (second[..., 3] == 80).all()
     write_numbered(tmp_path / "view_%03d.png", 2)
     assert left_in(tmp_path) == {"new", "view_000.png", "view_001.png"}
+    for target in (tmp_path / "new", tmp_path / "view_%03d.png"):
+        with pytest.raises(OutputError, match="pass --overwrite"):
+            FileSink(target, source=None).check_target()
 
 
 @pytest.mark.parametrize("name", ["out.png", "out.jpg", "out.webp"])
