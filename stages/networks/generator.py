@@ -57,6 +57,8 @@ class Generator(nn.Module):
         box: side of the cube that the planes cover.
         axes: world axes along columns and rows of each plane.
         density_gain: factor on the density, 1 in EG3D.
+        margin: pixels of the volume rendering by which its rim is repeated outward before
+            super-resolution, and cut off after it; without, zeros outside show in the rim.
         mapping: whether it has the mapping network from z.
         noise: whether synthesis layers add their fixed noise.
     """
@@ -79,6 +81,7 @@ class Generator(nn.Module):
         box: float,
         axes: Axes,
         density_gain: float,
+        margin: int,
         mapping: bool,
         noise: bool,
     ) -> None:
@@ -96,6 +99,7 @@ class Generator(nn.Module):
         self.coarse, self.fine = samples
         self.box, self.axes = box, axes
         self.density_gain = density_gain
+        self.margin = margin
         self.image_channels = image_channels
 
     @property
@@ -167,7 +171,7 @@ class Generator(nn.Module):
                 and not to four times `side`.
         """
         side = side or self.raw_side
-        return self.finish(self.look(planes, labels, side=side, fine=fine), ws, side)
+        return self.finish(self.look(planes, labels, side=side, fine=fine), ws, side, fit=fit)
 
     def look(
         self, planes: Tensor, labels: Tensor, *, side: int = 0, fine: bool = True
@@ -206,7 +210,14 @@ class Generator(nn.Module):
                 F.interpolate(picture, size=size, mode="bilinear", antialias=True)
                 for picture in (coarse, features)
             )
+        if self.margin:
+            around = (self.margin,) * 4
+            coarse = F.pad(coarse, around, mode="replicate")
+            features = F.pad(features, around, mode="replicate")
         image = self.superresolution(coarse, features, ws[:, -1])
+        if self.margin:
+            inner = slice(4 * self.margin, -4 * self.margin)
+            image = image[..., inner, inner]
         return View(image, raw, as_image(seen.depths, side), alpha)
 
 

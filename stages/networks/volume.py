@@ -152,7 +152,10 @@ def composite(colours: Tensor, sigmas: Tensor, depths: Tensor, gain: float = 1.0
     features = (shares[..., None, :] @ colours)[..., 0, :]
     alphas = weights.sum(dim=-1, keepdim=True)
     middles = (ordered[..., :-1] + ordered[..., 1:]) / 2
-    mean = (weights * middles).sum(dim=-1, keepdim=True) / alphas
+    # The divisor is made safe before the division: where() alone would stop 0/0 but not the
+    # NaN of its gradient.
+    is_hit = alphas > 1e-30
+    mean = (weights * middles).sum(dim=-1, keepdim=True) / torch.where(is_hit, alphas, 1.0)
     farthest = ordered[..., -1:]
-    mean = torch.where(alphas > 0, mean, farthest)
+    mean = torch.where(is_hit, mean, farthest)
     return Composite(features, mean.clamp(min=ordered[..., :1]).minimum(farthest), alphas)

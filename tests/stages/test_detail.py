@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from tiny import labels
+from torch import Tensor
+
+from tpvideo.stages import geometry
+from tpvideo.stages.detail import Seen, sharpen
+from tpvideo.stages.networks.volume import camera_rays
+
+SIDE, CROP, RAW = 64, 128, 32
+WALL_Z = 0.15
+INNER = (..., slice(10, -10), slice(10, -10))
+"""Away from the rim, where the new camera sees what the source's picture does not hold."""
+
+
+def look_at_wall(label: Tensor, side: int) -> tuple[Tensor, Tensor]:
+    """Distances [1, 1, side, side] along the rays to the plane z = WALL_Z, and the world points
+    [side * side, 3] that they hit."""
+    rays = camera_rays(label, side)
+    distance = (WALL_Z - rays.origins[..., 2]) / rays.directions[..., 2]  # [1, R]
+    points = rays.origins[0] + rays.directions[0] * distance[0, :, None]
+    return distance.reshape(1, 1, side, side), points
+
+
+def wall(label: Tensor) -> Seen:
+    distance, _ = look_at_wall(label, RAW)
+    return Seen(label, distance, torch.ones(1, 1, RAW, RAW))
+
+
+def texture(u: Tensor, v: Tensor) -> Tensor:
+    """[3, ...] colours of the source's picture at (u, v) in 0..1: fine stripes on a slope."""
+    slope = 0.3 + 0.3 * u
+    stripes = 0.15 * torch.sin(2 * math.pi * 10 * u) * torch.sin(2 * math.pi * 8 * v)
+    return torch.stack([slope + stripes, slope - stripes, 0.5 + 0 * u])
+
+
+def scene(yaw: float) -> tuple[Tensor, Tensor, Seen, Seen]:
+    """The source's crop, what the new camera should show, and the wall seen by both."""
+    source_label, target_label = labels((0.0, 0.0)), labels((yaw, 0.0))
+    middles = (torch.arange(CROP) + 0.5) / CROP
+    v, u = torch.meshgrid(middles, middles, indexing="ij")
+    _, points = look_at_wall(target_label, SIDE)
+    camera = source_label[0, :16].reshape(4, 4)
+    seen = (points - camera[:3, 3]) @ camera[:3, :3]
+    position = geometry.FOCAL * seen[:, :2] / seen[:, 2:] + 0.5
+    truth = texture(position[:, 0], position[:, 1]).reshape(1, 3, SIDE, SIDE)
+    return texture(u, v)[None], truth, wall(target_label), wall(source_label)
+
+
+def coarse(truth: Tensor) -> Tensor:
+    """What a small volume would draw: the slope without the stripes."""
+    mean = (truth[:, :1] + truth[:, 1:2]) / 2
+    return torch.cat([mean, mean, truth[:, 2:]], dim=1)
+
+
+OPAQUE, SOLID = torch.ones(1, 1, SIDE, SIDE), torch.ones(1, 1, CROP, CROP)
+
+
+@pytest.mark.parametrize("yaw", [0.0, 0.3, -0.3])
+def test_the_sources_colours_land_where_the_surface_is_seen(yaw: float) -> None:
+    crop, truth, target, source = scene(yaw)
+    rendered = coarse(truth)
+    assert (rendered - truth)[INNER].abs().max() > 0.1
+    result = sharpen(rendered, OPAQUE, target, crop, SOLID, source)
+    # Bilinear lookup at 128 pixels flattens stripes of 13 pixels a little.
+    assert (result - truth)[INNER].abs().max() < 0.03
+
+
+def test_points_behind_the_sources_surface_keep_the_volumes_colours() -> None:
+    crop, truth, target, source = scene(0.2)
+    hidden = source.depth.clone()
+    hidden[..., : RAW // 2] -= 0.2  # something stands before the left half, and it is red
+    crop[..., : CROP // 2] = torch.tensor([1.0, 0.0, 0.0])[None, :, None, None]
+    rendered = coarse(truth)
+    result = sharpen(rendered, OPAQUE, target, crop, SOLID, Seen(source.labels, hidden, source[2]))
+    left, right = (..., slice(10, -10), slice(4, 20)), (..., slice(10, -10), slice(44, 54))
+    assert (result - rendered)[left].abs().max() < 0.03
+    assert (result - truth)[right].abs().max() < 0.03
+
+
+@pytest.mark.parametrize("case", ["nobody there", "all hidden"])
+def test_without_trust_the_picture_stays_as_it_is(case: str) -> None:
+    crop, truth, target, source = scene(0.3)
+    rendered, mattes = coarse(truth), SOLID
+    if case == "nobody there":
+        mattes = torch.zeros_like(SOLID)
+    else:
+        source = source._replace(depth=source.depth - 0.5)
+    result = sharpen(rendered, OPAQUE, target, crop, mattes, source)
+    torch.testing.assert_close(result, rendered, atol=1e-3, rtol=0)
+
+
+def test_a_wholly_different_colour_is_mostly_not_believed() -> None:
+    crop, truth, target, source = scene(0.3)
+    black = torch.zeros_like(truth)
+    result = sharpen(black, OPAQUE, target, torch.ones_like(crop), SOLID, source)
+    assert result.max() < 0.4
+
+
+def test_where_nothing_is_nothing_comes() -> None:
+    crop, truth, target, source = scene(0.3)
+    clear = torch.zeros_like(OPAQUE)
+    empty = target._replace(alpha=torch.zeros_like(target.alpha))
+    result = sharpen(torch.zeros_like(truth), clear, empty, crop, SOLID, source)
+    assert (result == 0).all()
+
+
+def test_colours_stay_premultiplied() -> None:
+    crop, truth, target, source = scene(0.3)
+    thin = torch.full_like(OPAQUE, 0.95)
+    result = sharpen(coarse(truth) * thin, thin, target, crop, SOLID, source)
+    assert (result <= thin + 1e-6).all()
+    assert (result / thin - truth)[INNER].abs().max() < 0.03
+
+
+def test_a_picture_does_not_depend_on_the_batch() -> None:
+    scenes = [scene(0.3), scene(-0.2)]
+
+    def run(parts: list[tuple[Tensor, Tensor, Seen, Seen]]) -> Tensor:
+        crops, truths = (torch.cat([part[k] for part in parts]) for k in (0, 1))
+        target, source = (
+            Seen(*(torch.cat(field) for field in zip(*(part[k] for part in parts), strict=True)))  # type: ignore[arg-type]
+            for k in (2, 3)
+        )
+        count = len(parts)
+        opaque, solid = OPAQUE.expand(count, -1, -1, -1), SOLID.expand(count, -1, -1, -1)
+        return sharpen(coarse(truths), opaque, target, crops, solid, source)
+
+    together = run(scenes)
+    alone = torch.cat([run([part]) for part in scenes])
+    torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)  # order of summation
