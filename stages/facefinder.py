@@ -16,7 +16,7 @@ from PIL import Image as Pillow
 from tpvideo.pipeline.frame import Image
 from tpvideo.stages import geometry
 from tpvideo.stages.cut import cut
-from tpvideo.stages.networks.landmarks import STRIDE, FaceDetector, LandmarkNet
+from tpvideo.stages.networks.landmarks import STRIDE, FaceDetector, LandmarkNet, Landmarks
 from tpvideo.stages.pixels import to_tensor
 from tpvideo.weights import store
 
@@ -28,8 +28,14 @@ FINEST_PX = 512
 
 _Network = TypeVar("_Network", bound=torch.nn.Module)
 
-LIKELY = 0.2
+LIKELY = 0.3
 """Least score of a place that is looked at closely."""
+
+FOUND = 0.65
+"""Least mean of the detector's and the landmark network's scores of a face."""
+
+SURE_ERROR = 0.022
+"""Expected error of the landmarks, in sides, up to which a face is believed to be one."""
 
 
 class FaceBox(NamedTuple):
@@ -128,8 +134,8 @@ class FaceFinder:
             points @ rgb_from_crop[:, :2].T + rgb_from_crop[:, 2],
             yaw,
             pitch,
-            _wrapped(roll + box.roll_rad),
-            float(said.score.sigmoid()),
+            wrapped(roll + box.roll_rad),
+            _verdict(said),
         )
 
     def _confirmed(self, rgb: Image, scales_px: tuple[int, ...]) -> list[FaceBox]:
@@ -138,11 +144,12 @@ class FaceFinder:
         kept: list[FaceBox] = []
         for box in apart(likely)[:12]:
             rough = self.read(rgb, box)
-            if rough.score < 0.3:
+            if rough.score < 0.2:
                 continue
-            box = self.read(rgb, rough.box()).box()
-            if box.score >= 0.5:
-                kept.append(box)
+            fine = self.read(rgb, rough.box()).box()
+            score = (box.score + fine.score) / 2
+            if score >= FOUND:
+                kept.append(fine._replace(score=score))
         return apart(kept)
 
     def _likely(self, rgb: Image, long_side_px: int) -> Iterator[FaceBox]:
@@ -201,6 +208,13 @@ def head_angles(crop_from_world: NDArray[np.float64]) -> tuple[float, float, flo
     return yaw, pitch, -geometry.roll(camera)
 
 
+def _verdict(said: Landmarks) -> float:
+    """The network's score, less where it expects its own landmarks to be far off: that is what
+    it says of shirts and lamps that resemble a face."""
+    expected = float(said.log_error[0].mean().exp())
+    return float(said.score[0].sigmoid()) * min(1.0, (SURE_ERROR / expected) ** 3)
+
+
 def _ready(network: _Network, device: torch.device | str) -> _Network:
     return network.eval().requires_grad_(False).to(device)
 
@@ -210,5 +224,6 @@ def _whole(side_px: int) -> int:
     return -(-side_px // 32) * 32
 
 
-def _wrapped(angle_rad: float) -> float:
+def wrapped(angle_rad: float) -> float:
+    """The same angle within -pi..pi."""
     return math.remainder(angle_rad, 2 * math.pi)
