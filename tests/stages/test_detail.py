@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import pytest
 import torch
@@ -120,15 +121,16 @@ def test_colours_stay_premultiplied() -> None:
 def test_a_picture_does_not_depend_on_the_batch() -> None:
     scenes = [scene(0.3), scene(-0.2)]
 
+    def joined(views: Sequence[Seen]) -> Seen:
+        return Seen(*(torch.cat(field) for field in zip(*views, strict=True)))
+
     def run(parts: list[tuple[Tensor, Tensor, Seen, Seen]]) -> Tensor:
-        crops, truths = (torch.cat([part[k] for part in parts]) for k in (0, 1))
-        target, source = (
-            Seen(*(torch.cat(field) for field in zip(*(part[k] for part in parts), strict=True)))  # type: ignore[arg-type]
-            for k in (2, 3)
-        )
+        crops, truths, targets, sources = zip(*parts, strict=True)
         count = len(parts)
         opaque, solid = OPAQUE.expand(count, -1, -1, -1), SOLID.expand(count, -1, -1, -1)
-        return sharpen(coarse(truths), opaque, target, crops, solid, source)
+        rendered = coarse(torch.cat(truths))
+        target, source = joined(targets), joined(sources)
+        return sharpen(rendered, opaque, target, torch.cat(crops), solid, source)
 
     together = run(scenes)
     alone = torch.cat([run([part]) for part in scenes])

@@ -77,7 +77,7 @@ class TrainingConfig:
         """Settings from a TOML file; relative folders count from the working directory."""
         try:
             table = tomllib.loads(path.read_text())
-        except (OSError, tomllib.TOMLDecodeError) as cause:
+        except (OSError, ValueError) as cause:  # no file, no text, no TOML
             raise ConfigError(f"cannot read settings from {path}: {cause}") from cause
         unknown = set(table) - {item.name for item in fields(cls)}
         if unknown:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -69,7 +69,7 @@ def pack(folder: Path, target: Path, limit: int | None = None) -> None:
     np.save(target / "labels.npy", labels)
 
 
-def _create(path: Path, kind: type, shape: tuple[int, ...]) -> np.memmap[tuple[int, ...], np.dtype]:  # type: ignore[type-arg]
+def _create(path: Path, kind: type, shape: tuple[int, ...]) -> np.memmap[Any, np.dtype[Any]]:
     return np.lib.format.open_memmap(path, mode="w+", dtype=kind, shape=shape)
 
 
@@ -185,16 +185,14 @@ class HeadViews:
         return surface, toward, take(seen[:, :3].transpose(1, 2), first), empty
 
     @property
-    def state(self) -> dict[str, object]:
+    def state(self) -> dict[str, Any]:
         """What resumes the sampling exactly."""
         return {"numpy": self.random.bit_generator.state, "torch": self.torch_random.get_state()}
 
     @state.setter
-    def state(self, saved: dict[str, object]) -> None:
+    def state(self, saved: dict[str, Any]) -> None:
         self.random.bit_generator.state = saved["numpy"]
-        torch_state = saved["torch"]
-        assert isinstance(torch_state, Tensor)
-        self.torch_random.set_state(torch_state)
+        self.torch_random.set_state(saved["torch"].cpu())  # a run on a GPU reads it onto that
 
 
 def change_light(rgba: Tensor, target: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -48,7 +48,7 @@ class Trainer:
         self.network = TriPlaneNet(**config.model)
         self.network.triplanenet_encoder.start_at_identity()
         # An almost clear volume to begin with: dense fog hides what is to be learnt.
-        nn.init.constant_(self.network.decoder.decoder.net[2].bias[:1], -2.0)  # type: ignore[arg-type, index]
+        nn.init.constant_(self.network.decoder.decoder.net[2].bias[:1], -2.0)  # type: ignore[index]
         if config.coarse:
             self.network.decoder.coarse = config.coarse
         if config.fine >= 0:
