@@ -81,7 +81,15 @@ def _say_line(pipeline: Pipeline) -> None:
     report = pipeline.report()
     total = pipeline.info.frames if pipeline.info else None
     of_all = "" if total is None else f" of {total}"
-    sys.stderr.write(f"{report.frames}{of_all} frames after {report.elapsed_s:.0f} s\n")
+    sys.stderr.write(
+        f"{report.frames}{of_all} frames after {report.elapsed_s:.0f} s{_stopping(pipeline)}\n"
+    )
+
+
+def _stopping(pipeline: Pipeline) -> str:
+    """What to say once Ctrl-C was pressed."""
+    hint = "; finishing what was read, Ctrl-C again leaves no file"
+    return hint if pipeline.is_stopping else ""
 
 
 @contextmanager
@@ -100,7 +108,14 @@ def _bar(pipeline: Pipeline, console: Console) -> Iterator[None]:
             report = pipeline.report()
             total = pipeline.info.frames if pipeline.info else None
             rate = report.frames / report.elapsed_s if report.elapsed_s else 0.0
-            bar.update(task, completed=report.frames, total=total, rate=rate, refresh=True)
+            bar.update(
+                task,
+                description=f"frames{_stopping(pipeline)}",
+                completed=report.frames,
+                total=total,
+                rate=rate,
+                refresh=True,
+            )
 
         with _every(BAR_INTERVAL_S, draw):
             yield

@@ -135,6 +135,11 @@ class Pipeline:
         """
         self._is_stop_asked = True
 
+    @property
+    def is_stopping(self) -> bool:
+        """A stop was asked for; what was read may still be on its way."""
+        return self._is_stop_asked
+
     def abort(self) -> None:
         """Drop everything now; `run` raises KeyboardInterrupt. From any thread."""
         self._is_abort_asked = True

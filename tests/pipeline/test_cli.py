@@ -12,7 +12,7 @@ import pytest
 from parts import Add, Collect, Event, Numbers, fail_at
 
 import tpvideo
-from tpvideo.pipeline import Pipeline, cli, progress, read
+from tpvideo.pipeline import Pipeline, Report, cli, progress, read
 from tpvideo.pipeline.config import Settings
 from tpvideo.pipeline.errors import NoFaceError
 
@@ -234,3 +234,35 @@ def test_progress_goes_to_standard_error_in_lines_where_there_is_no_terminal(
     code, _, said = run(capsys, "talk.mp4")
     assert code == 0
     assert "frames after 0 s" in said
+
+
+def test_a_run_that_is_stopping_says_how_to_end_it_at_once(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    pipeline = read(Numbers(3)).into(Collect())
+    progress._say_line(pipeline)
+    pipeline.stop()
+    progress._say_line(pipeline)
+    before, after = capsys.readouterr().err.splitlines()
+    assert "Ctrl-C" not in before
+    assert "Ctrl-C again leaves no file" in after
+
+
+def test_a_bar_is_drawn_on_a_terminal_and_leaves_no_thread(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = Event()
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich takes the captured stream for a terminal
+    monkeypatch.setattr(progress, "BAR_INTERVAL_S", 0.001)
+    report = Pipeline.report
+
+    def report_and_tell(pipeline: Pipeline) -> Report:
+        told.set()
+        return report(pipeline)
+
+    monkeypatch.setattr(Pipeline, "report", report_and_tell)
+    sink = Collect(before=lambda item: told.wait())
+    with_pipeline(monkeypatch, read(Numbers(3)).into(sink))
+    code, _, said = run(capsys, "talk.mp4")
+    assert code == 0
+    assert "frames" in said
