@@ -75,6 +75,7 @@ class TriPlaneNet(nn.Module):
         box: float = 1.0,
         axes: str = "eg3d",
         density_gain: float = 1.0,
+        margin: int = 0,
         mapping: bool = True,
         noise: bool = True,
         encoder: Mapping[str, Any] | None = None,
@@ -108,6 +109,7 @@ class TriPlaneNet(nn.Module):
             box=box,
             axes=AXES[axes],
             density_gain=density_gain,
+            margin=margin,
             mapping=mapping,
             noise=noise,
         )

@@ -13,7 +13,7 @@ from tpvideo.stages.networks.density_grid import density_grid, grid_points
 from tpvideo.stages.networks.generator import Generator, View, as_image, resize
 from tpvideo.stages.networks.layers import upsample2
 from tpvideo.stages.networks.triplanenet import TriPlaneNet
-from tpvideo.stages.networks.volume import camera_rays, rays_through
+from tpvideo.stages.networks.volume import Composite, camera_rays, rays_through
 
 FRONT = labels((0.3, 0.1), (-0.4, 0.0))
 ROUNDING: dict[str, Any] = {"atol": 1e-5, "rtol": 0}  # order of summation
@@ -136,6 +136,22 @@ def test_rendering_stays_in_float32_under_autocast() -> None:
     with torch.autocast("cpu", torch.bfloat16):
         mixed = generator.look(planes, FRONT)
     assert torch.equal(mixed.features, plain.features)
+
+
+def test_a_margin_keeps_the_rim_of_an_even_picture_even() -> None:
+    """Convolutions see zeros outside; a margin puts the picture's own rim there."""
+
+    def spread(margin: int) -> float:
+        generator, _, ws = tiny_generator(margin=margin)
+        even = Composite(
+            torch.full((2, 256, 16), 0.7), torch.full((2, 256, 1), 2.7), torch.ones(2, 256, 1)
+        )
+        image = generator.finish(even, ws, 16).image
+        assert image.shape == (2, 4, 64, 64)
+        return (image - image[..., 32:33, 32:33]).abs().max().item()
+
+    assert spread(0) > 0.01
+    assert spread(4) < 1e-4
 
 
 def test_resize_takes_exact_means_where_the_ratio_is_two() -> None:
