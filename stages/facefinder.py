@@ -31,7 +31,7 @@ _Network = TypeVar("_Network", bound=torch.nn.Module)
 LIKELY = 0.3
 """Least score of a place that is looked at closely."""
 
-FOUND = 0.65
+FOUND = 0.68
 """Least mean of the detector's and the landmark network's scores of a face."""
 
 SURE_ERROR = 0.022

@@ -78,5 +78,5 @@ def landmark_losses(said: Landmarks, crops: Crops) -> dict[str, Tensor]:
         "points": 20 * (error.mean(1) * share).sum(),
         "likelihood": 0.02 * (likelihood.mean(1) * share).sum(),
         "rotation": (distance * share).sum(),
-        "verdict": 0.3 * verdict,
+        "verdict": 0.5 * verdict,
     }

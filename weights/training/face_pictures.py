@@ -15,14 +15,15 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from tpvideo.pipeline.errors import InputError
+from tpvideo.weights.training.backdrops import Backdrops
 
 Picture = NDArray[Any]
 """uint8; OpenCV does not say so."""
 
 
 def background_bank(folder: Path, count: int, size_px: int, seed: int) -> NDArray[np.uint8]:
-    """[count, size_px, size_px, 3] pictures without people: two thirds pieces of the panoramas
-    in `folder`, one third drawn shapes.
+    """[count, size_px, size_px, 3] pictures without people: half of them pieces of the
+    panoramas in `folder`, the others drawn shapes and rooms.
 
     Raises:
         InputError: the folder holds no jpg.
@@ -31,10 +32,13 @@ def background_bank(folder: Path, count: int, size_px: int, seed: int) -> NDArra
     if not panoramas:
         raise InputError(folder, "no panoramas (*.jpg) in it")
     rng = np.random.default_rng(seed)
+    rooms = Backdrops(panoramas)
     bank = np.empty((count, size_px, size_px, 3), np.uint8)
     for index in range(count):
         if index % 3 == 2:
             bank[index] = _drawing(rng, size_px)
+        elif index % 6 == 1:
+            bank[index] = rooms.draw(rng, size_px, size_px).round().clip(0, 255)
         else:
             bank[index] = _piece(panoramas[rng.integers(len(panoramas))], rng, size_px)
     return bank
@@ -72,7 +76,12 @@ def _drawing(rng: np.random.Generator, size_px: int) -> NDArray[np.uint8]:
             draw.polygon([tuple(p) for p in rng.uniform(0, size_px, (4, 2))], fill=colour)
         else:
             word = "".join(chr(c) for c in rng.integers(48, 123, 6))
-            draw.text((x, y), word, fill=colour, font_size=int(rng.integers(8, 40)))
+            height = int(8 * math.exp(rng.uniform(0, 2.5)))
+            stroke = int(rng.integers(0, 1 + height // 6))
+            edge = tuple(int(c) for c in rng.integers(0, 256, 3))
+            draw.text(
+                (x, y), word, fill=colour, font_size=height, stroke_width=stroke, stroke_fill=edge
+            )
     return np.asarray(picture)
 
 

@@ -70,9 +70,9 @@ def crops(stock: Stock, count: int, size_px: int, rng: np.random.Generator) -> C
     for index in range(count):
         layer, points, rotation, has_face = _cut((stock.wide, stock.tight)[index % 2], size_px, rng)
         kind = rng.random()
-        if kind < 0.1:
+        if kind < 0.13:
             layer, has_face = np.zeros_like(layer), False
-        elif kind < 0.16:
+        elif kind < 0.19:
             layer, has_face = _faceless(layer, points, rng), False
         rows.append((_compose(layer, stock, rng), points, rotation, has_face))
     return Crops(
