@@ -138,6 +138,12 @@ def _choice(kind: Any) -> click.Choice[str]:
 )
 @click.option("--size", type=int, default=512, help="Side of the picture in pixels.")
 @click.option(
+    "--detail",
+    type=_choice(config.Detail),
+    default="auto",
+    help="Take visible detail from the source frame, or all of it from the model's volume.",
+)
+@click.option(
     "--output",
     "layout",
     type=_choice(config.Layout),

@@ -18,6 +18,7 @@ AUTO_SMOOTH = 0.5
 
 View = Literal["fixed", "follow"]
 Layout = Literal["crop", "side-by-side"]
+Detail = Literal["auto", "on", "off"]
 Audio = Literal["copy", "none"]
 FaceChoice = Literal["largest", "center"] | int
 FaceModel = Literal["auto", "insightface", "small"]
@@ -46,6 +47,8 @@ class Settings:
     """black, white, #rrggbb, blur (the source, blurred), source, or transparent."""
     size: int = 512
     """Side of the rendered picture in pixels, even."""
+    detail: Detail = "auto"
+    """on: take what the source frame shows from the source frame; auto does."""
     layout: Layout = "crop"
     """crop: the novel view alone; side-by-side: the source's crop to its left."""
     crf: int = 18
@@ -109,6 +112,7 @@ class Settings:
 _CHOICES: dict[str, tuple[str, ...]] = {
     "view": get_args(View),
     "layout": get_args(Layout),
+    "detail": get_args(Detail),
     "audio": get_args(Audio),
     "face_model": get_args(FaceModel),
     "on_lost": get_args(OnLost),

@@ -118,4 +118,4 @@ class Rendered:
     rgb: Image
     """[S, S, 3], or wider for side by side."""
     alpha: Image | None = None
-    """[S, S], 0..255, when the background is transparent; rgb is then straight, not premultiplied."""
+    """[S, S], 0..255, when the background is transparent; rgb is then straight."""

@@ -62,7 +62,7 @@ def sharpen(
     facing = ((normals * to_source).sum(dim=1, keepdim=True) - 0.05).div(0.3).clamp(0, 1)
     trust = torch.exp(-(behind**2)) * facing * (matte - 0.5).mul(2).clamp(0, 1)
     rendered = colours / alphas.clamp(min=1e-2)
-    trust = trust * _agreement(fetched, rendered, trust) * (alphas - 0.3).div(0.6).clamp(0, 1)
+    trust = trust * _agreement(fetched, rendered) * (alphas - 0.3).div(0.6).clamp(0, 1)
     trust = _blur(trust, max(1, side // 96)) * (trust > 0.01)
     corrected = rendered + _spread(fetched - rendered, trust)
     return (torch.lerp(corrected, fetched, trust).clamp(0, 1) * alphas).clamp(0, 1)
@@ -107,7 +107,7 @@ def _look_up(pictures: Tensor, grid: Tensor) -> Tensor:
 
 def _normals(points: Tensor, toward: Tensor) -> Tensor:
     """Unit normals [B, 3, H, W], turned to the camera, from the neighbours of each point."""
-    smooth = F.avg_pool2d(F.pad(points, (4, 4, 4, 4), mode="replicate"), 9, 1)
+    smooth = _blur(points, 4)
     padded = F.pad(smooth, (1, 1, 1, 1), mode="replicate")
     across = padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]
     down = padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]
@@ -115,11 +115,12 @@ def _normals(points: Tensor, toward: Tensor) -> Tensor:
     return normals * torch.sign((normals * toward).sum(dim=1, keepdim=True))
 
 
-def _agreement(fetched: Tensor, rendered: Tensor, trust: Tensor) -> Tensor:
+def _agreement(fetched: Tensor, rendered: Tensor) -> Tensor:
     """0..1, how well coarse fetched and rendered colours agree."""
-    radius = max(1, rendered.shape[-1] // 32)
-    apart = (_blur(fetched, radius) - _blur(rendered, radius)).abs().mean(dim=1, keepdim=True)
-    return torch.exp(-((apart / DISAGREES_AT) ** 2))
+    difference = F.interpolate(fetched - rendered, scale_factor=1 / 8, mode="area")
+    apart = _blur(difference, 2).abs().mean(dim=1, keepdim=True)
+    agreement = torch.exp(-((apart / DISAGREES_AT) ** 2))
+    return F.interpolate(agreement, rendered.shape[-2:], mode="bilinear")
 
 
 def _spread(difference: Tensor, trust: Tensor) -> Tensor:
@@ -134,4 +135,5 @@ def _spread(difference: Tensor, trust: Tensor) -> Tensor:
 def _blur(x: Tensor, radius: int) -> Tensor:
     """Box average over 2 radius + 1 pixels, edges repeated."""
     padded = F.pad(x, (radius, radius, radius, radius), mode="replicate")
-    return F.avg_pool2d(padded, 2 * radius + 1, 1)
+    size = 2 * radius + 1
+    return F.avg_pool2d(F.avg_pool2d(padded, (1, size), 1), (size, 1), 1)

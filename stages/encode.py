@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +14,8 @@ from tpvideo.stages.codecs import ALPHA_SUFFIXES, MOVIE_FORMATS, pick_codec
 from tpvideo.stages.media import Trim
 from tpvideo.stages.movie import MovieWriter
 from tpvideo.stages.pictures import PICTURE_SUFFIXES, SequenceWriter, StillWriter
+
+log = logging.getLogger(__name__)
 
 
 class Writer(Protocol):
@@ -123,6 +126,8 @@ class FileSink:
     def finish(self) -> None:
         """Complete the file and give it its name."""
         self._writer.finish()
+        for notice in self.notices:
+            log.warning("%s: %s", self.target.name, notice)
 
     def close(self) -> None:
         """Remove whatever was not finished."""

@@ -72,7 +72,6 @@ def export(settings: Path, target: Path, scores: Path | None) -> None:
     state = {
         name: value.half() if value.is_floating_point() else value
         for name, value in saved["average"].items()
-        if not name.endswith("num_batches_tracked")
     }
     store.save(target, state, config.model, metadata)
 

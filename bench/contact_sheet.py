@@ -1,0 +1,89 @@
+"""Draw a few frames of a source from several angles: the pictures in README and docs.
+
+    python bench/contact_sheet.py SOURCE OUT.png [--frames 3] [--yaws -0.5,-0.3,0,0.3,0.5]
+
+The first column is the source's crop.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from tpvideo.pipeline import app
+from tpvideo.pipeline.config import Settings
+from tpvideo.pipeline.frame import Inverted, Posed
+from tpvideo.stages.backdrop import parse_backdrop
+from tpvideo.stages.decode import FileSource
+from tpvideo.stages.face import FaceCrop
+from tpvideo.stages.facefinder import open_finder
+from tpvideo.stages.invert import Inversion
+from tpvideo.stages.matting import open_matting
+from tpvideo.stages.render import NovelView, resized
+from tpvideo.weights import store
+
+
+def pick_faces(source: Path, count: int, settings: Settings) -> list[Posed]:
+    """`count` frames with a face, spread over the source, tracked from the start."""
+    reader = FileSource(source)
+    matting = open_matting(settings.matting, device="cpu", smooth=settings.smooth)
+    crop = FaceCrop(open_finder(settings.face_model), smooth=settings.smooth)
+    info = crop.open(matting.open(reader.open()))
+    assert info.width
+    try:
+        posed = [
+            item
+            for frame in reader
+            for item in crop.process(list(matting.process([frame])))
+            if item.face is not None
+        ]
+    finally:
+        reader.close()
+    chosen = np.linspace(0, len(posed) - 1, count).round().astype(int)
+    return [posed[index] for index in sorted(set(chosen))] if posed else []
+
+
+def main() -> None:
+    """Parse the command line and write the sheet."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("source", type=Path)
+    parser.add_argument("target", type=Path)
+    parser.add_argument("--frames", type=int, default=3)
+    parser.add_argument("--yaws", default="-0.5,-0.3,0,0.3,0.5")
+    parser.add_argument("--side", type=int, default=256)
+    parser.add_argument("--model", default="default")
+    parser.add_argument("--detail", choices=("on", "off"), default="on")
+    args = parser.parse_args()
+    settings = Settings(model=args.model)
+    machine = app.pick_machine(settings)
+    network, _ = store.load(settings.model, machine.device)
+    faces = pick_faces(args.source, args.frames, settings)
+    inversion = Inversion(network, device=machine.device, dtype=machine.dtype)
+    rows: list[list[np.ndarray]] = []
+    for posed in faces:
+        [item] = inversion.process([posed])
+        assert isinstance(item, Inverted) and item.face is not None
+        row = [resized(item.face.crop, args.side)]
+        for yaw in (float(part) for part in args.yaws.split(",")):
+            view = NovelView(
+                network,
+                yaw_rad=yaw,
+                backdrop=parse_backdrop("black"),
+                size=512,
+                detail=args.detail == "on",
+                device=machine.device,
+                dtype=machine.dtype,
+            )
+            [drawn] = view.process([item])
+            row.append(resized(drawn.rgb, args.side))
+        rows.append(row)
+    if not rows:
+        raise SystemExit(f"no face in {args.source}")
+    Image.fromarray(np.concatenate([np.concatenate(row, axis=1) for row in rows])).save(args.target)
+
+
+if __name__ == "__main__":
+    main()
