@@ -48,7 +48,7 @@ class Head:
 def make_head(pack: Pack, person: Person, texture_px: int = 512) -> Head:
     """Build a person's head with a face texture of that side."""
     rng = np.random.default_rng(person.seed)
-    points = _shaped(pack, person)
+    points = shaped(pack, person)
     skin = make_skin(pack, person, np.random.default_rng(person.seed + 1), texture_px)
     hair = make_hair(pack, person, points, rng)
     landmarks = points[pack.landmarks]
@@ -72,12 +72,12 @@ def make_head(pack: Pack, person: Person, texture_px: int = 512) -> Head:
         clothed=clothed,
         addition=join(additions),
         lenses=lenses,
-        to_world=_alignment(pack, landmarks),
+        to_world=alignment(pack, landmarks),
         eye_opening=_eye_opening(pack, points),
     )
 
 
-def _shaped(pack: Pack, person: Person) -> F32:
+def shaped(pack: Pack, person: Person) -> F32:
     """[n, 3] the mean head with the person's shape, stretched about a point behind the nose."""
     macro = np.zeros(len(pack.macro_index), np.float32)
     for name, weight in person.shape.macro.items():
@@ -96,7 +96,7 @@ def _above_collar(clothes: Clothes, points: F32) -> F32:
     return np.asarray(y - (clothes.collar + nape - neckline + shoulders), np.float32)
 
 
-def _alignment(pack: Pack, landmarks: F32) -> Transform:
+def alignment(pack: Pack, landmarks: F32) -> Transform:
     """The similarity that lays the resting face's five landmarks on the mean ones.
 
     The mean landmarks are those of the crop's label camera (stages/geometry.py), so the heads
