@@ -24,7 +24,7 @@ def weights() -> None:
 def list_files() -> None:
     """Name every known model file, and whether it is here."""
     for model in manifest.known().values():
-        where = "shipped" if model.kind == "shipped" else "here" if model.path.is_file() else "-"
+        where = "shipped" if model.kind == "shipped" else "here" if model.is_here else "-"
         click.echo(f"{model.name:26} {where:8} {_size(model):>9}  {model.about}")
     own = {model.path.name for model in manifest.known().values()}
     directory = folder.directory()
@@ -44,13 +44,13 @@ def pull(name: str, accept_licence: bool, quiet: bool) -> None:
         click.echo(f"{name} comes with the package: {model.path}")
         return
     for needed in model.after:
-        if not manifest.entry(needed).path.is_file():
+        if not manifest.entry(needed).is_here:
             _pull(manifest.entry(needed), accept_licence, quiet)
     _pull(model, accept_licence, quiet)
 
 
 def _pull(model: ModelFile, accept_licence: bool, quiet: bool) -> None:
-    if model.path.is_file():
+    if model.is_here:
         click.echo(f"{model.name} is here: {model.path}")
         return
     if model.accept and not _is_agreed(model, accept_licence):
@@ -61,6 +61,10 @@ def _pull(model: ModelFile, accept_licence: bool, quiet: bool) -> None:
     target = folder.directory() / (model.original or model.file)
     with _bytes_shown(model.name, quiet) as progress:
         download.fetch(model, target, progress)
+    if model.members:
+        download.unpack(model, target)
+        click.echo(f"{model.name} is here: {model.path}")
+        return
     if model.original is None:
         manifest.record(target.name, manifest.sha256_of(target))
         click.echo(f"{model.name} is here: {target}")
@@ -134,7 +138,7 @@ def path_(name: str | None) -> None:
     """Print where model files are, or where the file of NAME is."""
     if name is None:
         click.echo(folder.directory())
-    elif name in manifest.known() and manifest.known()[name].path.is_file():
+    elif name in manifest.known() and manifest.known()[name].is_here:
         click.echo(manifest.known()[name].path)
     else:
         click.echo(folder.find(name))

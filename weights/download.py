@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import importlib
 import logging
+import shutil
 import urllib.error
 import urllib.request
+import zipfile
+import zlib
 from collections.abc import Callable
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
@@ -53,11 +56,36 @@ def fetch(model: ModelFile, target: Path, progress: Progress = lambda _here, _al
     raise WeightsError(_by_hand(model, target, failures))
 
 
+def unpack(model: ModelFile, archive: Path) -> None:
+    """Take the model's members out of an archive, which then goes.
+
+    Raises:
+        WeightsError: a member is missing or is not the one of the manifest.
+    """
+    model.path.mkdir(parents=True, exist_ok=True)
+    try:
+        with folder.lock(archive), zipfile.ZipFile(archive) as opened:
+            inside = {Path(member.filename).name: member for member in opened.infolist()}
+            for name, sha256 in model.members:
+                part = model.path / f"{name}.part"
+                with opened.open(inside[name]) as source, open(part, "wb") as target:
+                    shutil.copyfileobj(source, target, PIECE_BYTES)
+                if sha256_of(part) != sha256:
+                    part.unlink()
+                    raise WeightsError(f"{name} in {archive} differs from the one we know")
+                part.replace(model.path / name)
+    except KeyError as error:
+        raise WeightsError(f"{archive} holds no {error.args[0]}") from error
+    except (zipfile.BadZipFile, OSError, EOFError, zlib.error) as error:
+        raise WeightsError(f"cannot unpack {archive}: {error}") from error
+    archive.unlink()
+
+
 def _by_hand(model: ModelFile, target: Path, failures: list[str]) -> str:
     addresses = " or ".join(
         url.replace("drive:", "https://drive.google.com/uc?id=") for url in model.urls
     )
-    if model.original is None:
+    if model.original is None or model.members:
         advice = f"fetch {addresses} by hand and save it as {target}"
     else:
         advice = f"fetch {addresses} by hand, then `tpvideo weights import {model.original}`"

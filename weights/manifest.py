@@ -15,7 +15,7 @@ from typing import Any, Literal
 from tpvideo.pipeline.errors import WeightsError
 from tpvideo.weights import folder
 
-Kind = Literal["shipped", "model", "checkpoint", "training"]
+Kind = Literal["shipped", "model", "archive", "checkpoint", "training"]
 
 READ_BYTES = 1 << 20
 
@@ -38,7 +38,9 @@ class ModelFile:
     bytes: int | None = None
     sha256: str | None = None
     original: str | None = None
-    """Name of the published file, where ours is converted from it."""
+    """Name of the published file, where ours is converted or unpacked from it."""
+    members: tuple[tuple[str, str], ...] = ()
+    """What is taken out of an archive: names and hashes."""
     after: tuple[str, ...] = ()
     """Files that must be here before it can be converted."""
 
@@ -48,6 +50,13 @@ class ModelFile:
         if self.kind == "shipped":
             return Path(str(resources.files("tpvideo.weights").joinpath(self.file)))
         return folder.directory() / self.file
+
+    @property
+    def is_here(self) -> bool:
+        """Whether everything of it is in its place."""
+        if self.members:
+            return all((self.path / name).is_file() for name, _ in self.members)
+        return self.path.is_file()
 
 
 @cache
@@ -59,7 +68,8 @@ def known() -> dict[str, ModelFile]:
 
 def _model_file(name: str, fields: dict[str, Any]) -> ModelFile:
     lists = {key: tuple(value) for key, value in fields.items() if isinstance(value, list)}
-    return ModelFile(name=name, **{**fields, **lists})
+    members = tuple(fields.get("members", {}).items())
+    return ModelFile(name=name, **{**fields, **lists, "members": members})
 
 
 def entry(name: str) -> ModelFile:
@@ -122,11 +132,13 @@ Health = Literal["intact", "damaged", "missing", "unknown hash"]
 
 def health(model: ModelFile, progress: Callable[[int], object] = lambda _: None) -> Health:
     """Whether a file is here and is what it was; reads all of it."""
-    path = model.path
-    if not path.is_file():
+    if not model.is_here:
         return "missing"
+    if model.members:
+        hashes = [(sha256_of(model.path / name, progress), known) for name, known in model.members]
+        return "intact" if all(found == known for found, known in hashes) else "damaged"
     expected = model.sha256 if model.original is None else None
     expected = expected or recorded(model.file)
     if expected is None:
         return "unknown hash"
-    return "intact" if sha256_of(path, progress) == expected else "damaged"
+    return "intact" if sha256_of(model.path, progress) == expected else "damaged"

@@ -3,6 +3,8 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import sys
+import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,8 @@ from tpvideo.pipeline.errors import WeightsError
 from tpvideo.weights import download, manifest
 from tpvideo.weights.cli import weights
 from tpvideo.weights.manifest import ModelFile
+
+MODNET = "modnet_photographic_portrait_matting.onnx"
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +46,8 @@ def test_every_entry_of_the_manifest_is_complete() -> None:
         assert model.licence.endswith(".") and len(model.licence) > 30
         assert model.about
         assert bool(model.urls) != (model.kind == "shipped")
-        assert (model.original is not None) == (model.kind == "checkpoint")
+        assert (model.original is not None) == (model.kind in ("checkpoint", "archive"))
+        assert bool(model.members) == (model.kind == "archive")
         assert model.sha256 is None or len(bytes.fromhex(model.sha256)) == 32
         for needed in model.after:
             assert manifest.entry(needed).kind == "checkpoint"
@@ -51,7 +56,7 @@ def test_every_entry_of_the_manifest_is_complete() -> None:
 def test_list_names_every_known_file_and_ones_own(own_directory: Path) -> None:
     own_directory.mkdir()
     (own_directory / "mine.safetensors").write_bytes(b"x")
-    (own_directory / "modnet.onnx").write_bytes(b"x")
+    (own_directory / MODNET).write_bytes(b"x")
     lines = run("list").stdout.splitlines()
     states = {line.split()[0]: line.split()[1] for line in lines}
     assert set(manifest.known()) | {"mine"} == set(states)
@@ -81,7 +86,7 @@ def test_pull_records_the_hash_and_verify_holds_the_file_to_it(
 
 def test_pull_of_what_is_here_fetches_nothing(own_directory: Path, arrival: list[str]) -> None:
     own_directory.mkdir()
-    (own_directory / "modnet.onnx").write_bytes(b"x")
+    (own_directory / MODNET).write_bytes(b"x")
     assert "modnet is here" in run("pull", "modnet").stdout
     assert "comes with the package" in run("pull", "default").stdout
     assert arrival == []
@@ -126,6 +131,35 @@ def test_pull_fetches_and_converts_what_a_checkpoint_needs_first(
     ]
 
 
+def test_pull_unpacks_an_archive_and_checks_its_members(
+    own_directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = {"det_10g.onnx": b"detector", "1k3d68.onnx": b"landmarks", "more.onnx": b"x"}
+
+    def fetch(_model: ModelFile, target: Path, _progress: object) -> None:
+        with zipfile.ZipFile(target, "w") as archive:
+            for name, data in content.items():
+                archive.writestr(f"buffalo_l/{name}", data)
+
+    monkeypatch.setattr(download, "fetch", fetch)
+    with pytest.raises(WeightsError, match=r"det_10g\.onnx in .* differs from the one we know"):
+        run("pull", "buffalo_l", "--accept-licence")
+    members = tuple(
+        (name, hashlib.sha256(data).hexdigest()) for name, data in list(content.items())[:2]
+    )
+    model = replace(manifest.entry("buffalo_l"), members=members)
+    monkeypatch.setitem(manifest.known(), "buffalo_l", model)
+    run("pull", "buffalo_l", "--accept-licence")
+    assert model.is_here
+    names = sorted(path.name for path in (own_directory / "buffalo_l").iterdir())
+    assert names == ["1k3d68.onnx", "det_10g.onnx"]
+    assert not (own_directory / "buffalo_l.zip").exists()
+    assert "intact" in run("verify", "buffalo_l").stdout
+    (own_directory / "buffalo_l" / "1k3d68.onnx").write_bytes(b"other")
+    with pytest.raises(WeightsError, match="not well: buffalo_l"):
+        run("verify", "buffalo_l")
+
+
 def test_unknown_names_are_answered_with_the_known_ones() -> None:
     with pytest.raises(WeightsError, match="no model file is called modnt; there are default"):
         run("pull", "modnt")
@@ -135,8 +169,8 @@ def test_path_and_licence_are_printed_alone(own_directory: Path) -> None:
     assert run("path").stdout.strip() == str(own_directory)
     assert run("licence", "ffhq512").stdout.startswith("Code MIT")
     own_directory.mkdir()
-    (own_directory / "modnet.onnx").write_bytes(b"x")
-    assert run("path", "modnet").stdout.strip() == str(own_directory / "modnet.onnx")
+    (own_directory / MODNET).write_bytes(b"x")
+    assert run("path", "modnet").stdout.strip() == str(own_directory / MODNET)
     with pytest.raises(WeightsError, match="no weights named ffhq512"):
         run("path", "ffhq512")
 
