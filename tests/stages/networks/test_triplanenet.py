@@ -112,6 +112,17 @@ def test_canonical_pictures_lie_over_the_cells_that_they_show() -> None:
         assert found[:2, row, column].tolist() == pytest.approx(expected, abs=1e-4)
 
 
+def test_the_canonical_mirror_is_the_mirrored_picture_seen_by_the_mirrored_camera() -> None:
+    network = tiny_network(canonical=True)
+    images, cameras = torch.rand(2, 3, 32, 32) * 2 - 1, CAMERAS[:2]
+    ws = network.encode(images)
+    first = network.decoder.planes(ws)
+    other = network.residuals(images, cameras, ws, first)[:, 6:]
+    network.mirrored = False
+    expected = network.residuals(images.flip(-1), mirror(cameras), ws, first)[:, 3:]
+    torch.testing.assert_close(other, expected, **ROUNDING)
+
+
 @pytest.mark.parametrize("sizes", [{"canonical": True}, {"image_channels": 3}, {"axes": "eg3d"}])
 def test_every_variant_inverts_and_renders(sizes: dict[str, Any]) -> None:
     network = tiny_network(**sizes)
