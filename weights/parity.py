@@ -18,6 +18,7 @@ from tpvideo.pipeline.errors import TpvideoError
 from tpvideo.weights import goldens
 from tpvideo.weights import parity_networks as networks
 from tpvideo.weights.goldens import Recorder, Row
+from tpvideo.weights.parity_miscellany import check_miscellany
 from tpvideo.weights.parity_operators import check_operators
 from tpvideo.weights.parity_precision import (
     BATCH_LIMIT,
@@ -35,7 +36,7 @@ CHECKS: dict[str, Check] = {
     "render.npz": networks.check_render,
     "sr.npz": networks.check_superres,
     "final_nearest.npz": lambda subject, put: networks.check_final(subject, put, "nearest"),
-    "misc.npz": networks.check_miscellany,
+    "misc.npz": check_miscellany,
     "final_pixelshuffle.npz": lambda subject, put: networks.check_final(
         subject, put, "pixelshuffle"
     ),
