@@ -1,44 +1,18 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
 
 import pytest
 import torch
+from tiny import tiny_network
 
 from tpvideo.stages.networks.triplanenet import TriPlaneNet
 from tpvideo.stages.precision import working_dtype
 
-SMALL: dict[str, Any] = {
-    "side": 32,
-    "style_dim": 8,
-    "plane_side": 32,
-    "plane_channels": 4,
-    "backbone_widths": (8, 8, 8, 8),
-    "hidden": 8,
-    "colours": 8,
-    "raw_side": 8,
-    "superres_widths": (8, 8),
-    "samples": (4, 4),
-    "encoder": {
-        "widths": (4, 4, 4, 4, 8),
-        "units": (1, 1, 1, 1),
-        "pyramid": 8,
-        "style_counts": (3, 3, 2),
-    },
-    "offsets": {
-        "widths": (4, 4, 4, 4, 8),
-        "units": (1, 1, 1, 1),
-        "up_widths": (8, 8, 4, 4),
-        "head_width": 8,
-    },
-}
-
 
 @pytest.fixture
 def network() -> TriPlaneNet:
-    torch.manual_seed(0)
-    return TriPlaneNet(**SMALL).requires_grad_(False).eval()
+    return tiny_network()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
