@@ -119,8 +119,6 @@ def verify(names: tuple[str, ...]) -> None:
     damaged = []
     for model in models:
         state = manifest.health(model)
-        if model.kind == "shipped" and state == "unknown hash":
-            state = "intact"  # it came with the package, which the installer has checked
         if state != "missing" or names:
             click.echo(f"{model.name:26} {state}")
         if state == "damaged" or (names and state == "missing"):

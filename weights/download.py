@@ -136,13 +136,15 @@ def _from_drive(identity: str, part: Path) -> None:
         gdown = importlib.import_module("gdown")
     except ImportError as error:
         raise MissingExtraError("gdown", "gdown", "fetching from Google Drive") from error
+    fetched = part.with_name(part.name + ".drive")  # gdown takes an existing file for complete
     try:
-        gdown.download(id=identity, output=str(part), quiet=True, resume=True)
+        gdown.download(id=identity, output=str(fetched), quiet=True, resume=True)
     except Exception as error:  # gdown documents no root of its errors
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise WeightsError(f"Google Drive: {reason}") from error
-    if not part.is_file():
+    if not fetched.is_file():
         raise WeightsError("Google Drive gave no file; its daily quota may be used up")
+    fetched.replace(part)
 
 
 def _check(model: ModelFile, part: Path) -> None:
