@@ -2,7 +2,8 @@
 
 Reads rendered heads (the head generator's npz files), composes portraits from them on the fly,
 and writes into the output folder: `state.pt` (resumes from it by itself), `matting.safetensors`
-(running mean of the weights), `matting.onnx` and `log.csv` with held-out scores.
+(running mean of the weights), `matting.onnx` and `log.csv` with held-out scores. Started again
+on a finished run it only prints those.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ class MattingRecipe:
     device: str = "cpu"
     seed: int = 1
     save_every: int = 500
-    short_side_px: int = 192
+    short_side_px: int = 160
     """What the exported file asks its pictures' short sides to be."""
 
     def __post_init__(self) -> None:
@@ -281,6 +282,6 @@ if __name__ == "__main__":
     if len(sys.argv) != 2:
         sys.exit("usage: python -m tpvideo.weights.training.matting CONFIG.toml")
     try:
-        train(read_recipe(Path(sys.argv[1])))
+        log.info("held out: %s", train(read_recipe(Path(sys.argv[1]))))
     except TpvideoError as error:
         sys.exit(str(error))
