@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 Choice = Literal["largest", "center"] | int
 
-KEEP_SCORE = 0.35
+KEEP_SCORE = 0.7
 """A followed face is lost below this score."""
 
 CUT_LEVELS = 30.0

@@ -31,11 +31,20 @@ _Network = TypeVar("_Network", bound=torch.nn.Module)
 LIKELY = 0.3
 """Least score of a place that is looked at closely."""
 
-FOUND = 0.68
+CERTAIN = 0.8
+"""Least score of the landmark network for a face that is found."""
+
+FOUND = 0.62
 """Least mean of the detector's and the landmark network's scores of a face."""
+
+STEADY = 0.04
+"""Farthest that a face's landmarks move, in sides, when it is read from another square."""
 
 SURE_ERROR = 0.022
 """Expected error of the landmarks, in sides, up to which a face is believed to be one."""
+
+SURE_APART = 0.04
+"""The same for the distance between the landmarks of a crop and of its mirror image."""
 
 
 class FaceBox(NamedTuple):
@@ -125,35 +134,50 @@ class FaceFinder:
         side = self.landmarks.side
         fit = geometry.CropFit(box.centre, box.side_px, box.roll_rad)
         rgb_from_crop = geometry.image_from_crop(fit, side)
+        crop = cut(rgb, rgb_from_crop, side)
         with torch.inference_mode():
-            crop = to_tensor([cut(rgb, rgb_from_crop, side)], self.device)
-            said = self.landmarks(crop)
-        points = alignment_landmarks(said.points[0].double().cpu().numpy()) * side
-        yaw, pitch, roll = head_angles(said.rotation[0].double().cpu().numpy())
+            said = self.landmarks(to_tensor([crop, crop[:, ::-1]], self.device))
+        points, mirrored = (alignment_landmarks(p) for p in said.points.double().cpu().numpy())
+        mirrored = (mirrored * (-1, 1) + (1, 0))[[1, 0, 2, 4, 3]]
+        angles = np.array([head_angles(r) for r in said.rotation.double().cpu().numpy()])
+        yaw, pitch, roll = (angles[0] + angles[1] * (-1, 1, -1)) / 2
+        both = (points + mirrored) / 2 * side
         return FaceReading(
-            points @ rgb_from_crop[:, :2].T + rgb_from_crop[:, 2],
-            yaw,
-            pitch,
-            wrapped(roll + box.roll_rad),
-            _verdict(said),
+            both @ rgb_from_crop[:, :2].T + rgb_from_crop[:, 2],
+            float(yaw),
+            float(pitch),
+            wrapped(float(roll) + box.roll_rad),
+            _verdict(said, float(np.linalg.norm(points - mirrored, axis=1).mean())),
         )
 
     def _confirmed(self, rgb: Image, scales_px: tuple[int, ...]) -> list[FaceBox]:
         """What looks like a face from afar and, twice, from near."""
-        likely = [box for scale in scales_px for box in self._likely(rgb, scale)]
+        likely = [box for scale in scales_px for box in self.likely(rgb, scale)]
         kept: list[FaceBox] = []
         for box in apart(likely)[:12]:
             rough = self.read(rgb, box)
             if rough.score < 0.2:
                 continue
-            fine = self.read(rgb, rough.box()).box()
+            fine = self.read(rgb, rough.box())
             score = (box.score + fine.score) / 2
-            if score >= FOUND:
-                kept.append(fine._replace(score=score))
+            if fine.score >= CERTAIN and score >= FOUND and self._is_steady(rgb, fine):
+                kept.append(fine.box()._replace(score=score))
         return apart(kept)
 
-    def _likely(self, rgb: Image, long_side_px: int) -> Iterator[FaceBox]:
-        """Peaks of the detector's map at one scale."""
+    def _is_steady(self, rgb: Image, face: FaceReading) -> bool:
+        """Whether the landmarks stay where they are when the square is turned and resized, as
+        they do on a face and hardly on anything else."""
+        box = face.box()
+        for turn_rad, zoom in ((0.3, 1.15), (-0.3, 0.9)):
+            other = box._replace(roll_rad=box.roll_rad + turn_rad, side_px=box.side_px * zoom)
+            again = self.read(rgb, other)
+            apart_px = float(np.linalg.norm(again.points - face.points, axis=1).mean())
+            if again.score < CERTAIN or apart_px > STEADY * box.side_px:
+                return False
+        return True
+
+    def likely(self, rgb: Image, long_side_px: int) -> Iterator[FaceBox]:
+        """Peaks of the detector's map of a picture [H, W, 3] reduced to this long side."""
         height, width = rgb.shape[:2]
         scale = long_side_px / max(height, width)
         small = Pillow.fromarray(rgb).resize(
@@ -208,11 +232,12 @@ def head_angles(crop_from_world: NDArray[np.float64]) -> tuple[float, float, flo
     return yaw, pitch, -geometry.roll(camera)
 
 
-def _verdict(said: Landmarks) -> float:
-    """The network's score, less where it expects its own landmarks to be far off: that is what
-    it says of shirts and lamps that resemble a face."""
-    expected = float(said.log_error[0].mean().exp())
-    return float(said.score[0].sigmoid()) * min(1.0, (SURE_ERROR / expected) ** 3)
+def _verdict(said: Landmarks, apart_sides: float) -> float:
+    """The network's score of a crop and its mirror image, less where it expects its landmarks
+    to be far off or finds others in the mirror: that is what it says of shirts and lamps."""
+    expected = float(said.log_error.mean().exp())
+    doubt = max(1.0, expected / SURE_ERROR, apart_sides / SURE_APART)
+    return float(said.score.sigmoid().min()) / doubt**3
 
 
 def _ready(network: _Network, device: torch.device | str) -> _Network:
