@@ -137,9 +137,11 @@ class FaceFinder:
         crop = cut(rgb, rgb_from_crop, side)
         with torch.inference_mode():
             said = self.landmarks(to_tensor([crop, crop[:, ::-1]], self.device))
-        points, mirrored = (alignment_landmarks(p) for p in said.points.double().cpu().numpy())
+        points, mirrored = (
+            geometry.alignment_landmarks(p) for p in said.points.double().cpu().numpy()
+        )
         mirrored = (mirrored * (-1, 1) + (1, 0))[[1, 0, 2, 4, 3]]
-        angles = np.array([head_angles(r) for r in said.rotation.double().cpu().numpy()])
+        angles = np.array([geometry.head_angles(r) for r in said.rotation.double().cpu().numpy()])
         yaw, pitch, roll = (angles[0] + angles[1] * (-1, 1, -1)) / 2
         both = (points + mirrored) / 2 * side
         return FaceReading(
@@ -216,20 +218,6 @@ def apart(boxes: list[FaceBox]) -> list[FaceBox]:
         if not any(same):
             kept.append(box)
     return kept
-
-
-def alignment_landmarks(points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """[5, 2] of 68 landmarks [68, 2] (iBUG order): eye centres, tip of the nose, mouth corners."""
-    eyes = (points[[36, 42]] + points[[39, 45]]) / 2
-    return np.concatenate([eyes, points[[30, 48, 54]]])
-
-
-def head_angles(crop_from_world: NDArray[np.float64]) -> tuple[float, float, float]:
-    """Yaw, pitch and roll of a head from a rotation [3, 3]; roll > 0 is clockwise as seen."""
-    camera = np.eye(4)
-    camera[:3, :3] = crop_from_world.T
-    yaw, pitch = geometry.angles(camera)
-    return yaw, pitch, -geometry.roll(camera)
 
 
 def _verdict(said: Landmarks, apart_sides: float) -> float:

@@ -162,6 +162,21 @@ def mirror_label(labels: NDArray[np.float32]) -> NDArray[np.float32]:
     return labels * sign
 
 
+def head_angles(camera_from_world: ArrayLike) -> tuple[float, float, float]:
+    """Yaw, pitch and roll (radians) at which a head is seen, from a rotation [3, 3]; roll > 0 is
+    clockwise as seen."""
+    camera = np.eye(4)
+    camera[:3, :3] = np.asarray(camera_from_world, np.float64).T
+    yaw, pitch = angles(camera)
+    return yaw, pitch, -roll(camera)
+
+
+def alignment_landmarks(points: Array) -> Array:
+    """[5, 2] of 68 landmarks [68, 2] (iBUG order): eye centres, tip of the nose, mouth corners."""
+    eyes = (points[[36, 42]] + points[[39, 45]]) / 2
+    return np.concatenate([eyes, points[[30, 48, 54]]])
+
+
 class CropFit(NamedTuple):
     """Where the crop lies in the picture."""
 

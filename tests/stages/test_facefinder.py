@@ -16,13 +16,7 @@ from shared import ROOT, shared_path
 from tpvideo.pipeline.errors import WeightsError
 from tpvideo.pipeline.frame import Image
 from tpvideo.stages import geometry
-from tpvideo.stages.facefinder import (
-    FaceBox,
-    FaceFinder,
-    alignment_landmarks,
-    apart,
-    head_angles,
-)
+from tpvideo.stages.facefinder import FaceBox, FaceFinder, apart
 from tpvideo.stages.networks.landmarks import FaceDetector, LandmarkNet
 
 WEIGHTS = ROOT / "weights" / "face.safetensors"
@@ -122,7 +116,7 @@ def test_angles_are_those_of_the_label_camera(yaw: float, pitch: float, roll: fl
     world_from_camera = geometry.label_camera(yaw, pitch)
     cos, sin = math.cos(roll), math.sin(roll)
     turn = np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]])  # clockwise, as y points down
-    angles = head_angles(turn @ world_from_camera[:3, :3].T)
+    angles = geometry.head_angles(turn @ world_from_camera[:3, :3].T)
     np.testing.assert_allclose(angles, (yaw, pitch, roll), atol=1e-9)
 
 
@@ -134,7 +128,7 @@ def test_the_square_of_a_reading_is_the_one_it_was_made_from() -> None:
 
 def test_alignment_landmarks_are_taken_from_the_68() -> None:
     points = np.stack([np.arange(68.0), -np.arange(68.0)], axis=1)
-    assert alignment_landmarks(points)[:, 0].tolist() == [37.5, 43.5, 30, 48, 54]
+    assert geometry.alignment_landmarks(points)[:, 0].tolist() == [37.5, 43.5, 30, 48, 54]
 
 
 def test_boxes_of_one_face_are_merged_into_the_surest() -> None:

@@ -16,8 +16,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tpvideo.stages.facefinder import FaceFinder, alignment_landmarks, apart, head_angles
+from tpvideo.stages import geometry
+from tpvideo.stages.networks.landmarks import STRIDE, FaceDetector, LandmarkNet
 from tpvideo.stages.pixels import to_tensor
+from tpvideo.weights import store
 from tpvideo.weights.training import face_pictures
 from tpvideo.weights.training.face_heads import pack_heads
 from tpvideo.weights.training.face_scenes import Stock, crops, scenes
@@ -28,26 +30,28 @@ COUNT = 512
 """Crops that are scored; a quarter as many scenes."""
 
 
-def score(finder: FaceFinder, stock: Stock, seed: int = 0) -> dict[str, float]:
-    """Median errors of landmarks and angles on crops, and how many heads are found in scenes.
+def score(
+    detector: FaceDetector, landmarks: LandmarkNet, stock: Stock, seed: int = 0
+) -> dict[str, float]:
+    """Median errors of landmarks and angles on crops; how many heads are found in scenes, and in
+    how many scenes without a head one is seen.
 
     Landmark errors are in distances between the eyes of a frontal head; angles in degrees.
     """
-    return _landmarks(finder, stock, seed) | _detector(finder, stock, seed)
-
-
-def _landmarks(finder: FaceFinder, stock: Stock, seed: int) -> dict[str, float]:
-    made = crops(stock, COUNT, finder.landmarks.side, np.random.default_rng(seed))
     with torch.inference_mode():
-        said = finder.landmarks(to_tensor(made.pictures, finder.device))
+        return _landmarks(landmarks, stock, seed) | _detector(detector, stock, seed)
+
+
+def _landmarks(network: LandmarkNet, stock: Stock, seed: int) -> dict[str, float]:
+    made = crops(stock, COUNT, network.side, np.random.default_rng(seed))
+    said = network(to_tensor(made.pictures))
     errors, angles = [], []
     for row in torch.nonzero(made.has_face)[:, 0].tolist():
-        five, true = (
-            alignment_landmarks(p[row].double().numpy()) for p in (said.points, made.points)
-        )
+        both = (said.points[row], made.points[row])
+        five, true = (geometry.alignment_landmarks(points.double().numpy()) for points in both)
         errors.append(float(np.linalg.norm(five - true, axis=1).mean()))
         turns = (said.rotation[row], made.rotation[row])
-        seen, known = (head_angles(turn.double().numpy()) for turn in turns)
+        seen, known = (geometry.head_angles(turn.double().numpy()) for turn in turns)
         errors_rad = (math.remainder(a - b, 2 * math.pi) for a, b in zip(seen, known, strict=True))
         angles.append([abs(error) for error in errors_rad])
     yaw, pitch, roll = np.degrees(np.median(angles, axis=0))
@@ -62,18 +66,20 @@ def _landmarks(finder: FaceFinder, stock: Stock, seed: int) -> dict[str, float]:
     }
 
 
-def _detector(finder: FaceFinder, stock: Stock, seed: int) -> dict[str, float]:
+def _detector(network: FaceDetector, stock: Stock, seed: int) -> dict[str, float]:
     made = scenes(stock, COUNT // 4, 128, np.random.default_rng(seed + 1))
-    found, true, hits = 0, 0, 0
-    for row, picture in enumerate(made.pictures):
-        boxes = apart(list(finder.likely(picture, 128)))
-        boxes = [box for box in boxes if box.score > 0.5]
-        heads = torch.nonzero(made.present[row])[:, 0].tolist()
-        found, true = found + len(boxes), true + len(heads)
-        for head in heads:
-            centre, side = made.centre[row, head].tolist(), float(made.side[row, head])
-            hits += any(math.dist(box.centre, centre) < 0.3 * side for box in boxes)
-    return {"recall": hits / max(1, true), "precision": hits / max(1, found)}
+    scores = network(to_tensor(made.pictures)).score.sigmoid()
+    at = (torch.arange(scores.shape[-1]) + 0.5) * STRIDE
+    across = at - made.centre[:, :, 0, None]  # [B, 2, w]
+    down = at - made.centre[:, :, 1, None]
+    distance = torch.hypot(across[:, :, None], down[:, :, :, None])  # [B, 2, h, w]
+    reach = (0.3 * made.side).clamp_min(STRIDE)[:, :, None, None]
+    best = (scores[:, None] * (distance < reach)).amax((2, 3))  # [B, 2]
+    empty = ~made.present.any(1)
+    return {
+        "recall": float((best[made.present] > 0.5).float().mean()),
+        "false alarms": float((scores[empty].amax((1, 2)) > 0.5).float().mean()),
+    }
 
 
 def main(weights: Path, heads: Path, panoramas: Path) -> dict[str, float]:
@@ -83,8 +89,14 @@ def main(weights: Path, heads: Path, panoramas: Path) -> dict[str, float]:
             pack_heads(heads, Path(folder), wide=wide, size_px=size, held_out=True)
             for wide, size in ((True, 192), (False, 128))
         )
-        bank = face_pictures.background_bank(panoramas, 200, 160, seed=1)
-        return score(FaceFinder.load(weights), Stock(wide, tight, bank))
+    bank = face_pictures.background_bank(panoramas, 200, 160, seed=1)
+    detector, landmarks = FaceDetector(), LandmarkNet()
+    state = {key: value.float() for key, value in store.tensors(weights).items()}
+    for prefix, network in (("detector.", detector), ("landmarks.", landmarks)):
+        part = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+        store.fit(network, part, weights)
+        network.eval()
+    return score(detector, landmarks, Stock(wide, tight, bank))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from safetensors import safe_open
 
 from tpvideo.pipeline.errors import ConfigError, InputError
 from tpvideo.stages import geometry
-from tpvideo.stages.facefinder import FaceFinder, alignment_landmarks, head_angles
+from tpvideo.stages.facefinder import FaceFinder
 from tpvideo.stages.networks.landmarks import FaceMap, Landmarks
 from tpvideo.weights.training import face, face_heads
 from tpvideo.weights.training.face_losses import detector_losses, head_map, landmark_losses
@@ -94,8 +94,8 @@ def test_landmarks_rotation_and_square_of_a_crop_agree(
     points = face_heads.apply(face_heads.invert(affine), heads.points[1])
     if mirrored:
         points = points[face_heads.MIRRORED_POINTS]
-    yaw, pitch, roll = head_angles(face_heads.turned(rotation, -angle, mirrored))
-    five = alignment_landmarks(points)
+    yaw, pitch, roll = geometry.head_angles(face_heads.turned(rotation, -angle, mirrored))
+    five = geometry.alignment_landmarks(points)
     fit = geometry.crop_from_landmarks(five, yaw, pitch, roll)
     np.testing.assert_allclose(fit.centre, [0.5, 0.5], atol=0.02)  # weak perspective off the axis
     assert fit.side_px == pytest.approx(1.0, abs=0.03)
