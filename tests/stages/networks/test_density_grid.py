@@ -1,32 +1,9 @@
 from __future__ import annotations
 
-from typing import Any
-
 import torch
+from tiny import tiny_network
 
 from tpvideo.stages.networks.density_grid import density_grid, grid_points
-from tpvideo.stages.networks.generator import Generator
-from tpvideo.stages.networks.triplane import EG3D_AXES
-
-SMALL: dict[str, Any] = {
-    "style_dim": 8,
-    "plane_side": 8,
-    "plane_channels": 4,
-    "backbone_widths": (8, 8),
-    "hidden": 8,
-    "colours": 8,
-    "raw_side": 8,
-    "superres_widths": (8, 8),
-    "image_channels": 3,
-    "near": 2.25,
-    "far": 3.3,
-    "samples": (4, 4),
-    "box": 1.0,
-    "axes": EG3D_AXES,
-    "density_gain": 1.0,
-    "mapping": False,
-    "noise": False,
-}
 
 
 def test_the_grid_spans_the_box_with_its_shear() -> None:
@@ -42,13 +19,12 @@ def test_the_grid_spans_the_box_with_its_shear() -> None:
 
 
 def test_chunks_do_not_change_the_densities() -> None:
-    torch.manual_seed(0)
-    generator = Generator(**SMALL).requires_grad_(False)
-    planes = torch.randn(1, 12, 8, 8)
+    generator = tiny_network().decoder
+    planes = torch.randn(1, 48, 16, 16)
     whole = density_grid(generator, planes, 6)
     assert whole.shape == (6, 6, 6)
     parts = density_grid(generator, planes, 6, chunk=7)
     torch.testing.assert_close(parts, whole, atol=1e-5, rtol=0)  # order of summation
-    point = grid_points(torch.tensor([1 * 36 + 2 * 6 + 3]), 6)[None]
+    point = grid_points(torch.tensor([1 * 36 + 2 * 6 + 3]), 6, generator.box)[None]
     alone = generator.query(planes, point).sigmas[0, 0, 0]
     torch.testing.assert_close(whole[1, 2, 3], alone, atol=1e-5, rtol=0)
