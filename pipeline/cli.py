@@ -14,6 +14,7 @@ from typing import Any, NoReturn, get_args
 import click
 
 from tpvideo.pipeline import config, progress
+from tpvideo.pipeline.doctor import doctor
 from tpvideo.pipeline.errors import ConfigError, StageError, TpvideoError
 from tpvideo.weights.cli import weights
 
@@ -95,8 +96,9 @@ def _choice(kind: Any) -> click.Choice[str]:
 
 
 @click.command(
-    epilog="Commands: 'tpvideo weights list' shows the model files there are. A source with the "
-    "name of a command is given as ./name.",
+    epilog="Commands: 'tpvideo weights list' shows the model files there are, 'tpvideo doctor' "
+    "checks this machine and runs each of them. A source with the name of a command is given as "
+    "./name.",
     context_settings={"help_option_names": ["-h", "--help"], "show_default": True},
 )
 @click.argument("source", type=click.Path(path_type=Path))
@@ -242,7 +244,7 @@ def render(
     return INTERRUPTED if report.is_stopped else 0
 
 
-program = Program(render, [weights])
+program = Program(render, [weights, doctor])
 
 
 def _complain(text: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 import torch
+from torch import Tensor
 
 from tpvideo.stages import geometry
 from tpvideo.stages.invert import in_precision
@@ -16,7 +17,6 @@ FLAT = 1e-3
 """Deviation over a picture, of values in -1..1, below which it shows nothing."""
 
 
-@torch.inference_mode()
 def working_dtype(
     network: TriPlaneNet, device: torch.device | str, dtype: torch.dtype
 ) -> torch.dtype:
@@ -39,16 +39,36 @@ def working_dtype(
 
 def _shows_something(network: TriPlaneNet, device: torch.device, dtype: torch.dtype) -> bool:
     """Whether a frame comes out finite and not of one colour."""
-    image = torch.linspace(-0.5, 0.5, network.side, device=device)
-    images = image.expand(1, 3, network.side, network.side)
-    label = torch.from_numpy(geometry.label(geometry.look_at_camera(0.0)))[None].to(device)
     try:
-        with in_precision(device, dtype):
-            found = network.invert(images, label)
-            picture = network.render(found.planes, found.ws, label).image[0, :3].float()
+        picture = one_frame(network, device, dtype)
     except RuntimeError as error:  # NaN as a table index, or an operator that lacks the type
         log.debug("the self-test failed: %s", error)
         return False
+    return shows_something(picture)
+
+
+@torch.inference_mode()
+def one_frame(network: TriPlaneNet, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """[3, S, S] the front view of a plain gradient, -1..1, float32 on `device`.
+
+    Args:
+        network: in evaluation mode on `device`.
+        device: where it runs.
+        dtype: of convolutions and matrix products.
+
+    Raises:
+        RuntimeError: it cannot be computed like this.
+    """
+    image = torch.linspace(-0.5, 0.5, network.side, device=device)
+    images = image.expand(1, 3, network.side, network.side)
+    label = torch.from_numpy(geometry.label(geometry.look_at_camera(0.0)))[None].to(device)
+    with in_precision(device, dtype):
+        found = network.invert(images, label)
+        return network.render(found.planes, found.ws, label).image[0, :3].float()
+
+
+def shows_something(picture: Tensor) -> bool:
+    """Whether a picture [3, S, S] is finite and not of one colour."""
     edge = picture.shape[-1] // 4  # enlarging fades the edges even of a black picture
     middle = picture[:, edge:-edge, edge:-edge]
     return bool(torch.isfinite(picture).all() and middle.std(dim=(1, 2)).max() > FLAT)

@@ -29,6 +29,9 @@ MAY_IMPORT = {
     "pipeline/_root": {"tpvideo.pipeline"},
     "pipeline/app.py": {"tpvideo", "torch"},
     "pipeline/cli.py": {"tpvideo", "click"},
+    "pipeline/doctor.py": {"tpvideo.pipeline", "click"},
+    "pipeline/doctor_machine.py": {"tpvideo", "av", "onnxruntime", "torch"},
+    "pipeline/doctor_models.py": {"tpvideo", "torch"},
     "pipeline/progress.py": {"tpvideo.pipeline", "rich"},
     "stages": {
         "tpvideo.pipeline", "tpvideo.stages", "tpvideo.weights.store",
@@ -45,7 +48,11 @@ MAY_IMPORT = {
 PROGRAMS = ("__main__.py", "weights/parity.py", "weights/training/heads/talk.py")
 
 # The one module that nobody but the root, the command line and the tests may build upon.
-ONLY_FOR = {"tpvideo.pipeline.app": {"pipeline/_root/__init__.py", "pipeline/cli.py"}}
+ONLY_FOR = {
+    "tpvideo.pipeline.app": {
+        "pipeline/_root/__init__.py", "pipeline/cli.py", "pipeline/doctor_models.py",
+    }
+}  # fmt: skip
 
 FILES = sorted(
     path for folder in ("pipeline", "stages", "weights") for path in (ROOT / folder).rglob("*.py")
