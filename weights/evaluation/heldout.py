@@ -14,11 +14,13 @@ from torch import Tensor
 
 from tpvideo.pipeline.errors import ConfigError
 from tpvideo.stages import geometry
-from tpvideo.stages.networks.generator import resize
+from tpvideo.stages.detail import Seen, sharpen
+from tpvideo.stages.networks.generator import as_image, resize
 from tpvideo.stages.networks.triplanenet import TriPlaneNet
+from tpvideo.stages.render import premultiplied
 from tpvideo.weights.evaluation.scores import psnr, ssim
 
-METHODS = ("model", "input repeated", "mean head")
+METHODS = ("model", "model with detail", "input repeated", "mean head")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,19 +67,18 @@ def score(
     `mean head` is the average of the other held-out heads in the same view.
 
     Returns:
-        The scores, and the model's pictures [N, V - 1, 3, S, S], 0..1.
+        The scores, and the model's pictures with detail [N, V - 1, 3, S, S], 0..1.
     """
-    size = heads.rgba.shape[-1]
-    rendered = torch.stack([_render(network, heads, i, dtype) for i in range(len(heads.rgba))])
+    pairs = [_render(network, heads, index, dtype) for index in range(len(heads.rgba))]
+    plain, detailed = (torch.stack(pictures) for pictures in zip(*pairs, strict=True))
     found = []
     for view in range(1, heads.rgba.shape[1]):
         truth = heads.rgba[:, view, :3]
         mask = (heads.rgba[:, view, 3:] > 0.5).float()
         mean = (truth.sum(dim=0) - truth) / (len(truth) - 1)
-        candidates = (rendered[:, view - 1], heads.rgba[:, 0, :3], mean)
+        candidates = (plain[:, view - 1], detailed[:, view - 1], heads.rgba[:, 0, :3], mean)
         yaw = geometry.angles(heads.labels[0, view, :16].reshape(4, 4).numpy())[0]
         for method, pictures in zip(METHODS, candidates, strict=True):
-            assert pictures.shape[-1] == size
             decibels, likeness = psnr(pictures, truth, mask), ssim(pictures, truth, mask)
             found.append(
                 Score(
@@ -88,23 +89,43 @@ def score(
                     float(likeness.mean()),
                 )
             )
-    return found, rendered
+    return found, detailed
 
 
 @torch.inference_mode()
-def _render(network: TriPlaneNet, heads: HeldOut, index: int, dtype: torch.dtype) -> Tensor:
-    """[V - 1, 3, S, S] one head's target views from its view 0."""
+def _render(
+    network: TriPlaneNet, heads: HeldOut, index: int, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """[V - 1, 3, S, S] one head's target views from its view 0, without and with detail."""
     size = heads.rgba.shape[-1]
     images = resize(heads.rgba[index, :1, :3] * 2 - 1, network.side)
-    labels = heads.labels[index]
+    source, targets = heads.labels[index, :1], heads.labels[index, 1:]
+    count = len(targets)
     with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
-        found = network.invert(images, labels[:1])
-        count = len(labels) - 1
+        found = network.invert(images, source)
         view = network.render(
-            found.planes.expand(count, -1, -1, -1), found.ws.expand(count, -1, -1), labels[1:]
+            found.planes.expand(count, -1, -1, -1), found.ws.expand(count, -1, -1), targets
         )
-    pictures = view.image[:, :3].float().add(1).div(2).clamp(0, 1)
-    return F.interpolate(pictures, (size, size), mode="bilinear", antialias=True)
+    colours, alphas = premultiplied(view.image.float(), view.alpha)
+    both = torch.cat([colours, alphas], dim=1)
+    both = F.interpolate(both, (size, size), mode="bilinear", antialias=True)
+    colours, alphas = both[:, :3], both[:, 3:]
+    side = network.decoder.raw_side
+    seen = network.decoder.look(found.planes, source)
+    rgba = heads.rgba[index, :1].expand(count, -1, -1, -1)
+    detailed = sharpen(
+        colours,
+        alphas,
+        Seen(targets, view.depth, view.alpha),
+        rgba[:, :3] / rgba[:, 3:].clamp(min=1e-2),
+        rgba[:, 3:],
+        Seen(
+            source.expand(count, -1),
+            as_image(seen.depths, side).expand(count, -1, -1, -1),
+            as_image(seen.alphas, side).expand(count, -1, -1, -1),
+        ),
+    )
+    return colours, detailed
 
 
 def table(scores: Sequence[Score]) -> str:
