@@ -100,12 +100,16 @@ def run_step(name: str, arguments: list[str]) -> None:
     print(f"$ tpvideo {' '.join(arguments)}", flush=True)
     command = [sys.executable, "-c", CHILD, *arguments]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
-    print(done.stdout, flush=True)
-    lines = [line for line in done.stdout.splitlines() if line.startswith("BENCH ")]
-    figures = json.loads(lines[-1].removeprefix("BENCH ")) if lines else {"code": 1}
+    said, _, figure_text = done.stdout.partition("BENCH ")
+    print(said, flush=True)
+    figures = json.loads(figure_text or '{"code": 1}')
     if figures["code"]:
         sys.exit(f"{name} failed")
-    print(f"{name}: {figures['wall_s']:.1f} s, peak memory {figures['peak_mib']:.0f} MiB\n")
+    print(
+        f"{name}: {figures['wall_s']:.1f} s, {figures['cpu_s']:.1f} s of CPU, "
+        f"peak memory {figures['peak_mib']:.0f} MiB\n",
+        flush=True,
+    )
 
 
 def main() -> None:

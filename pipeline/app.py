@@ -176,13 +176,19 @@ def share_cores() -> None:
         torch.set_num_threads(max(1, (cores or 1) - 1))
 
 
+def takes_detail(choice: str, network: TriPlaneNet) -> bool:
+    """auto is off for the published networks, whose own pictures are what is asked for; they are
+    the ones that draw no alpha."""
+    return choice == "on" or (choice == "auto" and network.decoder.image_channels == 4)
+
+
 def _novel_view(settings: Settings, machine: Machine, network: TriPlaneNet) -> NovelView:
     return NovelView(
         network,
         yaw_rad=settings.yaw_rad,
         pitch_rad=settings.pitch_rad,
         follow=settings.view == "follow",
-        detail=settings.detail != "off",
+        detail=takes_detail(settings.detail, network),
         backdrop=parse_backdrop(settings.background),
         size=settings.size,
         on_lost=settings.on_lost,

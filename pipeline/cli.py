@@ -143,7 +143,8 @@ def _choice(kind: Any) -> click.Choice[str]:
     "--detail",
     type=_choice(config.Detail),
     default="auto",
-    help="Take visible detail from the source frame, or all of it from the model's volume.",
+    help="Take visible detail from the source frame, or all of it from the model's volume; auto "
+    "takes it except with published models.",
 )
 @click.option(
     "--output",

@@ -48,7 +48,8 @@ class Settings:
     size: int = 512
     """Side of the rendered picture in pixels, even."""
     detail: Detail = "auto"
-    """on: take what the source frame shows from the source frame; auto does."""
+    """on: take what the source frame shows from the source frame; off: show what the model draws;
+    auto: on, but off for the published models, so that their pictures are the original's."""
     layout: Layout = "crop"
     """crop: the novel view alone; side-by-side: the source's crop to its left."""
     crf: int = 18

@@ -204,6 +204,9 @@ class NovelView(Stage[Inverted, Rendered]):
 def premultiplied(image: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
     """Colours multiplied by opacity and opacity, both 0..1, of a rendered picture.
 
+    A volume is drawn on black, so its colours are multiplied already; without an alpha of its own
+    to hold them to, they are left as they are, and on black show what the network drew.
+
     Args:
         image: [B, 4, S, S] with its own alpha, or [B, 3, S, S], -1..1, black where empty.
         alpha: [B, 1, R, R] of the volume, used where the picture has none of its own.
@@ -213,7 +216,7 @@ def premultiplied(image: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
         return torch.minimum(unit[:, :3], unit[:, 3:]), unit[:, 3:]
     side = image.shape[-1]
     wide = F.interpolate(alpha, (side, side), mode="bicubic").clamp(0, 1)
-    return unit * wide, wide
+    return unit, wide
 
 
 def centre_crop(rgb: Image, size: int) -> Image:

@@ -224,3 +224,13 @@ def test_precision_and_batch_are_what_was_asked_for() -> None:
     machine = app.pick_machine(Settings(device="cpu", precision="bfloat16", batch_size=5))
     assert (machine.dtype, machine.batch) == (torch.bfloat16, 5)
     assert app.pick_machine(Settings(device="cpu")).dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("choice", "channels", "is_on"),
+    [("auto", 4, True), ("auto", 3, False), ("on", 3, True), ("off", 4, False)],
+)
+def test_the_pictures_of_a_published_network_are_its_own_unless_detail_is_asked_for(
+    choice: str, channels: int, is_on: bool
+) -> None:
+    assert app.takes_detail(choice, tiny_network(image_channels=channels)) is is_on

@@ -13,6 +13,7 @@ from tpvideo.pipeline.frame import Face, Inverted, Posed, Rendered, Stamp, Strea
 from tpvideo.stages import geometry
 from tpvideo.stages.backdrop import Plain
 from tpvideo.stages.invert import Inversion
+from tpvideo.stages.networks.triplanenet import TriPlaneNet
 from tpvideo.stages.render import NovelView, centre_crop, premultiplied
 
 INFO = StreamInfo(120, 90, Fraction(25), Fraction(1, 25), None)
@@ -22,8 +23,8 @@ BLACK = Plain((0, 0, 0))
 class Studio:
     """One tiny network, frames of a clip, and the stage under test."""
 
-    def __init__(self, **options: Any) -> None:
-        self.network = tiny_network()
+    def __init__(self, network: TriPlaneNet | None = None, **options: Any) -> None:
+        self.network = network or tiny_network()
         self.inversion = Inversion(self.network)
         settings = {"yaw_rad": 0.3, "backdrop": BLACK, "size": 64, "batch": 4}
         self.stage = NovelView(self.network, **{**settings, **options})
@@ -189,11 +190,23 @@ def test_detail_changes_the_picture() -> None:
 
 
 def test_a_picture_without_its_own_alpha_takes_the_volumes() -> None:
-    image = torch.ones(1, 3, 8, 8)
-    alpha = torch.full((1, 1, 2, 2), 0.5)
+    image = torch.zeros(1, 3, 8, 8)  # half way from black to white
+    alpha = torch.full((1, 1, 2, 2), 0.75)
     colours, alphas = premultiplied(image, alpha)
-    torch.testing.assert_close(alphas, torch.full((1, 1, 8, 8), 0.5))
+    torch.testing.assert_close(alphas, torch.full((1, 1, 8, 8), 0.75))
     torch.testing.assert_close(colours, torch.full((1, 3, 8, 8), 0.5))
+
+
+def test_a_published_network_shows_on_black_just_what_it_draws() -> None:
+    network = tiny_network(image_channels=3)
+    studio = Studio(network=network, detail=False)
+    shown = studio.render(random_face(0))[0]
+    head = studio.frame(0, random_face(0)).head
+    assert head is not None
+    label = torch.from_numpy(geometry.label(geometry.look_at_camera(0.3)))[None]
+    drawn = network.render(head.planes[None], head.latents[None], label).image[0]
+    expected = (drawn.permute(1, 2, 0).add(1) * 127.5).clamp(0, 255).numpy()
+    np.testing.assert_allclose(shown.rgb, expected, atol=1)  # rounding
 
 
 def test_premultiplied_colours_never_exceed_their_alpha() -> None:
