@@ -19,18 +19,17 @@ from tpvideo.pipeline.frame import Inverted, Posed
 from tpvideo.stages.backdrop import parse_backdrop
 from tpvideo.stages.decode import FileSource
 from tpvideo.stages.face import FaceCrop
-from tpvideo.stages.facefinder import open_finder
+from tpvideo.stages.facefinder import Finder
 from tpvideo.stages.invert import Inversion
 from tpvideo.stages.matting import open_matting
 from tpvideo.stages.render import NovelView, resized
-from tpvideo.weights import store
 
 
-def pick_faces(source: Path, count: int, settings: Settings) -> list[Posed]:
+def pick_faces(source: Path, count: int, settings: Settings, finder: Finder) -> list[Posed]:
     """`count` frames with a face, spread over the source, tracked from the start."""
     reader = FileSource(source)
     matting = open_matting(settings.matting, device="cpu", smooth=settings.smooth)
-    crop = FaceCrop(open_finder(settings.face_model), smooth=settings.smooth)
+    crop = FaceCrop(finder, smooth=settings.smooth)
     info = crop.open(matting.open(reader.open()))
     assert info.width
     try:
@@ -59,8 +58,9 @@ def main() -> None:
     args = parser.parse_args()
     settings = Settings(model=args.model)
     machine = app.pick_machine(settings)
-    network, _ = store.load(settings.model, machine.device)
-    faces = pick_faces(args.source, args.frames, settings)
+    networks = app.load_networks(settings, machine)
+    network = networks.triplane
+    faces = pick_faces(args.source, args.frames, settings, networks.finder)
     inversion = Inversion(network, device=machine.device, dtype=machine.dtype)
     rows: list[list[np.ndarray]] = []
     for posed in faces:
