@@ -13,7 +13,6 @@ import torch
 from numpy.typing import NDArray
 
 from tpvideo.pipeline import doctor_machine
-from tpvideo.pipeline.app import INSIGHTFACE_PACK
 from tpvideo.pipeline.errors import TpvideoError, WeightsError
 from tpvideo.pipeline.finding import Finding
 from tpvideo.stages import matting
@@ -44,7 +43,7 @@ BROKEN = (TpvideoError, RuntimeError, MemoryError, ValueError, OSError)
 def examine() -> Iterator[Finding]:
     """Every model file that is known or here; each that is whole is run."""
     directory = folder.directory()
-    yield Finding("weights", "folder", "ok", str(directory))
+    yield _folder(directory)
     for model in manifest.known().values():
         if model.kind == "training" and not model.is_here:
             continue  # nothing needs it to run
@@ -59,6 +58,14 @@ def examine() -> Iterator[Finding]:
             yield finding
             if finding.state == "ok":
                 yield from _runs(path.stem, path)
+
+
+def _folder(directory: Path) -> Finding:
+    if directory.exists() and not directory.is_dir():
+        fix = "set TPVIDEO_WEIGHTS to a folder"
+        return Finding("weights", "folder", "failed", f"{directory} is no folder", fix)
+    said = "" if directory.exists() else ", made when the first file arrives"
+    return Finding("weights", "folder", "ok", f"{directory}{said}")
 
 
 # --- files ---------------------------------------------------------------------------------------
@@ -101,10 +108,12 @@ def _own_file(path: Path) -> Finding:
 
 
 def _expect_readable(path: Path) -> None:
-    """Raise WeightsError unless the file begins as its suffix says."""
+    """Raise WeightsError unless the file can be opened as what its suffix says."""
     if path.suffix == ".onnx":
         matting.open_session(path, "cpu", threads=1)
-    elif path.suffix == ".safetensors" and path.name != folder.SHIPPED["face"]:
+    elif path.name == folder.SHIPPED["face"]:
+        store.tensors(path)  # two networks of fixed sizes: its header says nothing
+    elif path.suffix == ".safetensors":
         store.header(path)
 
 
@@ -146,7 +155,7 @@ def ways() -> list[Way]:
 
 
 def _runs(name: str, path: Path) -> Iterator[Finding]:
-    if name == INSIGHTFACE_PACK:
+    if path.is_dir():  # the one pack of several files that there is
         yield from _insightface(name, path)
     elif path.suffix == ".onnx":
         yield from _mattes(name, path)

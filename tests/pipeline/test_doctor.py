@@ -116,6 +116,28 @@ def test_a_matting_file_that_is_none_stands_in_the_way(own_directory: Path) -> N
     assert "tpvideo weights pull modnet" in finding.fix
 
 
+@pytest.mark.parametrize("name", ["default", "face", "matting"])
+def test_without_a_shipped_file_the_default_model_cannot_run(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = manifest.entry(name)
+    monkeypatch.setattr(manifest, "known", lambda: {name: model})
+    monkeypatch.setattr("importlib.resources.files", lambda _: tmp_path / "package")
+    (_, finding) = doctor_models.examine()
+    assert (finding.state, finding.is_needed) == ("failed", True)
+    assert "install tpvideo again" in finding.fix
+
+
+def test_a_weights_folder_that_is_a_file_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("TPVIDEO_WEIGHTS", str(tmp_path / "file"))
+    monkeypatch.setattr(manifest, "known", dict)
+    (finding,) = doctor_models.examine()
+    assert (finding.state, finding.fix) == ("failed", "set TPVIDEO_WEIGHTS to a folder")
+
+
 def test_decibels_are_worked_by_hand() -> None:
     wanted = np.zeros((3, 4))
     assert doctor_models.psnr(wanted + 0.2, wanted, 2.0) == pytest.approx(20.0)
