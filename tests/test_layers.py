@@ -48,11 +48,7 @@ MAY_IMPORT = {
 PROGRAMS = ("__main__.py", "weights/parity.py", "weights/training/heads/talk.py")
 
 # The one module that nobody but the root, the command line and the tests may build upon.
-ONLY_FOR = {
-    "tpvideo.pipeline.app": {
-        "pipeline/_root/__init__.py", "pipeline/cli.py", "pipeline/doctor_models.py",
-    }
-}  # fmt: skip
+ONLY_FOR = {"tpvideo.pipeline.app": {"pipeline/_root/__init__.py", "pipeline/cli.py"}}
 
 FILES = sorted(
     path for folder in ("pipeline", "stages", "weights") for path in (ROOT / folder).rglob("*.py")
