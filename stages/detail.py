@@ -53,19 +53,35 @@ def sharpen(
     """
     side = colours.shape[-1]
     points, toward = _surface(target, side)
-    position, distance, to_source = _project(points, source.labels, side)
-    fetched = _look_up(crops, position)
-    matte = _look_up(mattes, position)
-    known = _look_up(_solid_depth(source), position)
-    behind = (distance - known).clamp(min=0) / HIDDEN_AT
     normals = _normals(points, toward)
-    facing = ((normals * to_source).sum(dim=1, keepdim=True) - 0.05).div(0.3).clamp(0, 1)
-    trust = torch.exp(-(behind**2)) * facing * (matte - 0.5).mul(2).clamp(0, 1)
     rendered = colours / alphas.clamp(min=1e-2)
-    trust = trust * _agreement(fetched, rendered) * (alphas - 0.3).div(0.6).clamp(0, 1)
+    opaque = (alphas - 0.3).div(0.6).clamp(0, 1)
+
+    fetched, trust = _fetch(points, normals, crops, mattes, source)
+    trust = trust * _agreement(fetched, rendered) * opaque
     trust = _blur(trust, max(1, side // 96)) * (trust > 0.01)
     corrected = rendered + _spread(fetched - rendered, trust)
+
+    # What the source does not see it may see mirrored: heads are probably symmetric (paper,
+    # section 3.3), so the fine structure of the other half is a better guess than none.
+    opposite = points.new_tensor([-1.0, 1.0, 1.0])[:, None, None]
+    mirrored, share = _fetch(points * opposite, normals * opposite, crops, mattes, source)
+    mirrored = mirrored + _coarse(corrected - mirrored)
+    corrected = torch.lerp(corrected, mirrored, _blur(share * opaque, max(1, side // 48)))
     return (torch.lerp(corrected, fetched, trust).clamp(0, 1) * alphas).clamp(0, 1)
+
+
+def _fetch(
+    points: Tensor, normals: Tensor, crops: Tensor, mattes: Tensor, source: Seen
+) -> tuple[Tensor, Tensor]:
+    """The source's colours [B, 3, T, T] at points, and how far [B, 1, T, T] the source saw them."""
+    position, distance, to_source = _project(points, source.labels, points.shape[-1])
+    known = _look_up(_solid_depth(source), position)
+    behind = (distance - known).clamp(min=0) / HIDDEN_AT
+    facing = ((normals * to_source).sum(dim=1, keepdim=True) - 0.05).div(0.3).clamp(0, 1)
+    inside = (position.abs().amax(dim=-1)[:, None] < 1).float()
+    matte = (_look_up(mattes, position) - 0.5).mul(2).clamp(0, 1)
+    return _look_up(crops, position), torch.exp(-(behind**2)) * facing * matte * inside
 
 
 def _solid_depth(seen: Seen) -> Tensor:
@@ -121,6 +137,13 @@ def _agreement(fetched: Tensor, rendered: Tensor) -> Tensor:
     apart = _blur(difference, 2).abs().mean(dim=1, keepdim=True)
     agreement = torch.exp(-((apart / DISAGREES_AT) ** 2))
     return F.interpolate(agreement, rendered.shape[-2:], mode="bilinear")
+
+
+def _coarse(difference: Tensor) -> Tensor:
+    """The part of a difference of pictures that is wider than the features of a face."""
+    small = F.interpolate(difference, scale_factor=1 / 8, mode="area")
+    blurred = _blur(small, max(1, small.shape[-1] // 16))
+    return F.interpolate(blurred, difference.shape[-2:], mode="bilinear")
 
 
 def _spread(difference: Tensor, trust: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import random
+import signal
 import sys
 import threading
 from collections.abc import Iterator
@@ -83,3 +84,10 @@ def repeatable_random_numbers() -> Iterator[None]:
 def _numpy_state() -> tuple[bytes, int]:
     state = np.random.get_state(legacy=False)["state"]
     return state["key"].tobytes(), state["pos"]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def interruptible() -> None:
+    """A suite started in the background inherits an ignored Ctrl-C; tests press it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)

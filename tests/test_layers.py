@@ -41,7 +41,7 @@ MAY_IMPORT = {
     "weights": WEIGHTS,
     "weights/cli.py": WEIGHTS | {"click", "rich"},
     "weights/training": WEIGHTS | {"PIL", "av", "cv2", "numba", "onnx", "onnxruntime", "scipy"},
-    "weights/evaluation": WEIGHTS | {"PIL"},
+    "weights/evaluation": WEIGHTS | {"PIL", "tpvideo.stages"},
 }  # fmt: skip
 
 # Programs may read a command line as well.

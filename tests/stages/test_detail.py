@@ -71,7 +71,9 @@ def test_the_sources_colours_land_where_the_surface_is_seen(yaw: float) -> None:
     assert (result - truth)[INNER].abs().max() < 0.03
 
 
-def test_points_behind_the_sources_surface_keep_the_volumes_colours() -> None:
+def test_points_behind_the_sources_surface_keep_the_volumes_tone_and_borrow_the_other_half() -> (
+    None
+):
     crop, truth, target, source = scene(0.2)
     hidden = source.depth.clone()
     hidden[..., : RAW // 2] -= 0.2  # something stands before the left half, and it is red
@@ -79,7 +81,9 @@ def test_points_behind_the_sources_surface_keep_the_volumes_colours() -> None:
     rendered = coarse(truth)
     result = sharpen(rendered, OPAQUE, target, crop, SOLID, Seen(source.labels, hidden, source[2]))
     left, right = (..., slice(10, -10), slice(4, 20)), (..., slice(10, -10), slice(44, 54))
-    assert (result - rendered)[left].abs().max() < 0.03
+    # None of the red, but the other half's stripes over the volume's own tone.
+    assert (result - rendered)[left].mean(dim=(0, 2, 3)).abs().max() < 0.06
+    assert result[left][:, 0].std() > 0.7 * truth[left][:, 0].std()
     assert (result - truth)[right].abs().max() < 0.03
 
 

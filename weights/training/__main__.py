@@ -78,7 +78,11 @@ def export(settings: Path, target: Path, scores: Path | None) -> None:
 
 def _commit() -> str:
     found = subprocess.run(
-        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False
+        ["git", "rev-parse", "HEAD"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=Path(__file__).parent,
     )
     return found.stdout.strip() or "unknown"
 
