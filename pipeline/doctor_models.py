@@ -73,23 +73,18 @@ def _folder(directory: Path) -> Finding:
 
 def _file(model: ModelFile) -> Finding:
     """Whether a file of the manifest is here, and what it was when it came."""
-    is_shipped = model.kind == "shipped"
-    is_needed = model.name in NEEDED
-    try:
-        health = manifest.health(model)
-    except OSError as error:
-        said, fix = f"cannot read {model.path}: {error.strerror}", _fix(model)
-        return Finding("weights", model.name, "failed", said, fix, is_needed)
-    if health == "damaged":
-        said = f"damaged: {model.path} does not have the bytes it came with"
-        return Finding("weights", model.name, "failed", said, _fix(model))
-    if health == "missing" and not is_shipped:
+    if not model.is_here and model.kind != "shipped":
         fix = f"to have it: tpvideo weights pull {model.name}"
         return Finding("weights", model.name, "notice", f"not here: {model.about}", fix)
     try:
         _expect_readable(model.path)
+        health = manifest.health(model)
     except BROKEN as error:
+        is_needed = model.name in NEEDED
         return Finding("weights", model.name, "failed", _line(error), _fix(model), is_needed)
+    if health == "damaged":
+        said = f"damaged: {model.path} does not have the bytes it came with"
+        return Finding("weights", model.name, "failed", said, _fix(model))
     said = "intact" if health == "intact" else "here"
     return Finding("weights", model.name, "ok", f"{said}: {model.path}")
 
