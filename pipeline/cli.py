@@ -154,9 +154,7 @@ def _choice(kind: Any) -> click.Choice[str]:
     help="The novel view alone, or beside the source.",
 )
 @click.option("--crf", type=int, default=18, help="0 is best, 51 smallest.")
-@click.option(
-    "--codec", metavar="NAME", help="h264, hevc, av1, vp9 or prores. [default: by the suffix]"
-)
+@click.option("--codec", metavar="NAME", help="h264, hevc, vp9 or prores. [default: by the suffix]")
 @click.option("--audio", type=_choice(config.Audio), default="copy")
 @click.option(
     "--model",

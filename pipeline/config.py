@@ -55,7 +55,7 @@ class Settings:
     crf: int = 18
     """Quality of the film, 0 (best) to 51."""
     codec: str | None = None
-    """h264, hevc, av1, vp9 or prores; None picks by the target's suffix."""
+    """h264, hevc, vp9 or prores; None picks by the target's suffix."""
     audio: Audio = "copy"
     model: str = "default"
     """Name of a tri-plane model in the weights store, or the path of its file."""
