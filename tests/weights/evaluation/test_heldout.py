@@ -54,7 +54,7 @@ def test_the_rivals_are_the_input_itself_and_the_mean_of_the_others(heads: HeldO
     others = torch.stack([truth[[1, 2]].mean(0), truth[[0, 2]].mean(0), truth[[0, 1]].mean(0)])
     by_method = {item.method: item for item in scores if item.yaw_rad == ANGLES[1][0]}
     for method, pictures in (
-        ("model", rendered[:, 0]),
+        ("model with detail", rendered[:, 0]),
         ("input repeated", heads.rgba[:, 0, :3]),
         ("mean head", others),
     ):
@@ -74,8 +74,9 @@ def test_the_table_has_a_row_a_method_and_a_column_a_yaw() -> None:
         "| method | yaw -0.30 | yaw +0.30 | mean |",
         "|---|---|---|---|",
         "| model | 19.70 ± 0.25 / 0.470 | 20.30 ± 0.25 / 0.530 | 20.00 / 0.500 |",
-        "| input repeated | 20.70 ± 0.25 / 0.470 | 21.30 ± 0.25 / 0.530 | 21.00 / 0.500 |",
-        "| mean head | 21.70 ± 0.25 / 0.470 | 22.30 ± 0.25 / 0.530 | 22.00 / 0.500 |",
+        "| model with detail | 20.70 ± 0.25 / 0.470 | 21.30 ± 0.25 / 0.530 | 21.00 / 0.500 |",
+        "| input repeated | 21.70 ± 0.25 / 0.470 | 22.30 ± 0.25 / 0.530 | 22.00 / 0.500 |",
+        "| mean head | 22.70 ± 0.25 / 0.470 | 23.30 ± 0.25 / 0.530 | 23.00 / 0.500 |",
     ]
 
 
