@@ -126,8 +126,14 @@ def main() -> None:
         # In a process of its own, or its memory would be counted into that of the next ones.
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
             pool.submit(build, folder, args.offsets).result()
-        run_step("import EG3D", ["weights", "import", str(folder / "ffhq512-128.pth")])
-        run_step("import", ["weights", "import", str(folder / "triplanenet_v2_final.pt")])
+        run_step(
+            "import EG3D",
+            ["weights", "import", "--accept-licence", str(folder / "ffhq512-128.pth")],
+        )
+        run_step(
+            "import",
+            ["weights", "import", "--accept-licence", str(folder / "triplanenet_v2_final.pt")],
+        )
         run_step(
             "render",
             [str(args.clip), "--trim", "0:00-0:00.1", "--yaw", "-0.3", "--model", "ffhq512",

@@ -82,7 +82,10 @@ def _is_agreed(model: ModelFile, accepted: bool) -> bool:
     agreement = folder.directory() / "accepted" / model.name
     if agreement.is_file():
         return True
-    if not accepted and not click.confirm("Do you accept this licence?", err=True):
+    try:
+        if not accepted and not click.confirm("Do you accept this licence?", err=True):
+            return False
+    except click.Abort:  # nobody is there to ask
         return False
     agreement.parent.mkdir(parents=True, exist_ok=True)
     agreement.write_text(model.licence + "\n", "utf-8")
@@ -97,7 +100,8 @@ def _is_agreed(model: ModelFile, accepted: bool) -> bool:
     is_flag=True,
     help="Without EG3D's own file, take the generator's running average for the average latent.",
 )
-def import_(file: Path, name: str | None, use_w_avg: bool) -> None:
+@click.option("--accept-licence", is_flag=True, help="Agree to the licence without being asked.")
+def import_(file: Path, name: str | None, use_w_avg: bool, accept_licence: bool) -> None:
     """Convert FILE, a checkpoint of EG3D (.pth, .pkl) or TriPlaneNet (.pt), to a model file.
 
     Nothing inside FILE is executed. Every key and shape is checked.
@@ -106,8 +110,9 @@ def import_(file: Path, name: str | None, use_w_avg: bool) -> None:
 
     target = convert.import_file(file, name=name, use_w_avg=use_w_avg)
     model = manifest.known().get(target.stem)
-    if model is not None and model.accept:
-        click.echo(f"{model.name}: {model.licence}", err=True)
+    if model is not None and model.accept and not _is_agreed(model, accept_licence):
+        target.unlink()
+        raise WeightsError(f"{model.name} was not imported: its licence was not accepted")
     click.echo(f"{target.stem} is here: {target}")
 
 

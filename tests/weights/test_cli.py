@@ -185,3 +185,17 @@ def test_import_refuses_what_is_no_checkpoint(tmp_path: Path) -> None:
     path.write_text("hello")
     with pytest.raises(WeightsError, match="begins with 68 65 6c 6c"):
         run("import", str(path))
+
+
+def test_an_import_whose_licence_nobody_accepts_leaves_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    converted = tmp_path / "ffhq512.safetensors"
+    monkeypatch.setattr(convert, "import_file", lambda *_, **__: converted)
+    converted.write_bytes(b"x")
+    with pytest.raises(WeightsError, match="its licence was not accepted"):
+        run("import", str(tmp_path / "any.pt"))
+    assert not converted.exists()
+    converted.write_bytes(b"x")
+    run("import", "--accept-licence", str(tmp_path / "any.pt"))
+    assert converted.exists()
