@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -43,7 +44,7 @@ class FileSource:
         self,
         path: str | Path,
         *,
-        decoder: Literal["av", "decord"] = "av",
+        decoder: Literal["av", "decord", "ffmpeg"] = "av",
         trim: Trim | None = None,
     ) -> None:
         """`trim` is [from, to) in seconds from the source's start; None at either end is open.
@@ -51,21 +52,22 @@ class FileSource:
         Raises:
             ConfigError: the trim is empty or backward, or the decoder is not known.
         """
-        if decoder not in ("av", "decord"):
-            raise ConfigError(f"decoder must be av or decord, got {decoder}")
+        if decoder not in ("av", "decord", "ffmpeg"):
+            raise ConfigError(f"decoder must be av, decord or ffmpeg, got {decoder}")
         self.path = Path(path)
         self.notices: list[str] = []
         self._decoder = decoder
         self._begin, self._end = check_trim(trim)
         self._container: InputContainer | None = None
         self._frames: Iterator[Decoded] = iter(())
+        self._held = ExitStack()
 
     def open(self) -> StreamInfo:
         """Read as far as the first frame and describe the stream.
 
         Raises:
             InputError: no pictures can be read from the file, or the trim leaves none of them.
-            MissingExtraError: the decord decoder was asked for and is not installed.
+            MissingExtraError: another decoder was asked for and is not installed.
         """
         photo = read_still(self.path)
         if photo is not None:
@@ -80,6 +82,10 @@ class FileSource:
             from tpvideo.stages.decord_reader import decord_frames
 
             pictures = decord_frames(self.path)
+        elif self._decoder == "ffmpeg":
+            from tpvideo.stages.ffmpeg_reader import ffmpeg_frames
+
+            pictures = self._held.enter_context(closing(ffmpeg_frames(self.path)))
         else:
             pictures = self._av_frames(self._container, stream, first_s)
         frames = self._stamped(pictures, info, stream.frames, first_s, end_s)
@@ -97,8 +103,9 @@ class FileSource:
             log.warning("%s: %s", self.path.name, notice)
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file, and end the program that reads it."""
         self._frames = iter(())
+        self._held.close()
         if self._container is not None:
             self._container.close()
             self._container = None

@@ -35,7 +35,7 @@ MAY_IMPORT = {
     "pipeline/progress.py": {"tpvideo.pipeline", "rich"},
     "stages": {
         "tpvideo.pipeline", "tpvideo.stages", "tpvideo.weights.store",
-        "PIL", "av", "decord", "insightface", "onnxruntime", "torch",
+        "PIL", "av", "decord", "ffmpeg", "insightface", "onnxruntime", "torch",
     },
     "stages/networks": {"tpvideo.stages.networks", "torch"},
     "weights": WEIGHTS,

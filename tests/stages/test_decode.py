@@ -400,3 +400,12 @@ def test_decord_without_the_package_names_the_extra(
     clip = write_clip(tmp_path / "clip.mp4", 3)
     with pytest.raises(MissingExtraError, match=r"tpvideo\[decord\]"):
         FileSource(clip, decoder="decord").open()
+
+
+def test_ffmpeg_without_the_package_names_the_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "ffmpeg", None)
+    clip = write_clip(tmp_path / "clip.mp4", 3)
+    with pytest.raises(MissingExtraError, match=r"tpvideo\[ffmpeg\]"):
+        FileSource(clip, decoder="ffmpeg").open()
