@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from tpvideo.pipeline.errors import WeightsError
-from tpvideo.weights import download, manifest
+from tpvideo.weights import convert, download, manifest
 from tpvideo.weights.cli import weights
 from tpvideo.weights.manifest import ModelFile
 
