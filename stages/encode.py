@@ -47,7 +47,7 @@ class FileSink:
         self,
         target: str | Path,
         *,
-        source: Path | None,
+        source: str | Path | None,
         codec: str | None = None,
         crf: int = 18,
         audio: Literal["copy", "none"] = "copy",
@@ -77,7 +77,7 @@ class FileSink:
         if audio not in ("copy", "none"):
             raise ConfigError(f"audio must be copy or none, got {audio}")
         self.target = Path(target)
-        self._source = source
+        self._source = None if source is None else Path(source)
         self._overwrite = overwrite
         suffix = self.target.suffix.lower()
         self._is_folder = str(target).endswith(("/", os.sep)) or self.target.is_dir()
@@ -100,7 +100,7 @@ class FileSink:
             self.target,
             pick_codec(self.target, codec, transparent),
             crf=crf,
-            sound_from=source if audio == "copy" else None,
+            sound_from=self._source if audio == "copy" else None,
             trim=trim,
             metadata=dict(metadata or {}),
         )
