@@ -57,7 +57,8 @@ def sharpen(
     rendered = colours / alphas.clamp(min=1e-2)
     opaque = (alphas - 0.3).div(0.6).clamp(0, 1)
 
-    fetched, trust = _fetch(points, normals, crops, mattes, source)
+    solid = source._replace(depth=_solid_depth(source))
+    fetched, trust = _fetch(points, normals, crops, mattes, solid)
     trust = trust * _agreement(fetched, rendered) * opaque
     trust = _blur(trust, max(1, side // 96)) * (trust > 0.01)
     corrected = rendered + _spread(fetched - rendered, trust)
@@ -65,7 +66,7 @@ def sharpen(
     # What the source does not see it may see mirrored: heads are probably symmetric (paper,
     # section 3.3), so the fine structure of the other half is a better guess than none.
     opposite = points.new_tensor([-1.0, 1.0, 1.0])[:, None, None]
-    mirrored, share = _fetch(points * opposite, normals * opposite, crops, mattes, source)
+    mirrored, share = _fetch(points * opposite, normals * opposite, crops, mattes, solid)
     mirrored = mirrored + _coarse(corrected - mirrored)
     corrected = torch.lerp(corrected, mirrored, _blur(share * opaque, max(1, side // 48)))
     return (torch.lerp(corrected, fetched, trust).clamp(0, 1) * alphas).clamp(0, 1)
@@ -74,9 +75,10 @@ def sharpen(
 def _fetch(
     points: Tensor, normals: Tensor, crops: Tensor, mattes: Tensor, source: Seen
 ) -> tuple[Tensor, Tensor]:
-    """The source's colours [B, 3, T, T] at points, and how far [B, 1, T, T] the source saw them."""
+    """The source's colours [B, 3, T, T] at world points [B, 3, T, T] with unit normals, and how
+    far, 0..1 [B, 1, T, T], the source saw them; its depth goes on past the silhouette."""
     position, distance, to_source = _project(points, source.labels, points.shape[-1])
-    known = _look_up(_solid_depth(source), position)
+    known = _look_up(source.depth, position)
     behind = (distance - known).clamp(min=0) / HIDDEN_AT
     facing = ((normals * to_source).sum(dim=1, keepdim=True) - 0.05).div(0.3).clamp(0, 1)
     inside = (position.abs().amax(dim=-1)[:, None] < 1).float()
