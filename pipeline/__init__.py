@@ -11,6 +11,7 @@ from tpvideo.pipeline.frame import (
     Rendered,
     Stamp,
     StreamInfo,
+    Views,
 )
 from tpvideo.pipeline.metrics import Report, Timing
 from tpvideo.pipeline.runner import Flow, Pipeline, read
@@ -34,5 +35,6 @@ __all__ = [
     "Stamp",
     "StreamInfo",
     "Timing",
+    "Views",
     "read",
 ]

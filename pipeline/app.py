@@ -8,11 +8,14 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import torch
+from onnxruntime import InferenceSession
 
 from tpvideo.pipeline.config import Settings
 from tpvideo.pipeline.errors import ConfigError
+from tpvideo.pipeline.frame import Decoded, Inverted, Matted
 from tpvideo.pipeline.metrics import Report
-from tpvideo.pipeline.runner import Pipeline, read
+from tpvideo.pipeline.runner import Flow, Pipeline, read
+from tpvideo.pipeline.stage import Stage
 from tpvideo.stages.backdrop import parse_backdrop
 from tpvideo.stages.codecs import ALPHA_SUFFIXES, MOVIE_FORMATS
 from tpvideo.stages.decode import FileSource
@@ -21,7 +24,7 @@ from tpvideo.stages.face import FaceCrop
 from tpvideo.stages.facefinder import FaceFinder, Finder
 from tpvideo.stages.insight import InsightFaceFinder
 from tpvideo.stages.invert import Inversion
-from tpvideo.stages.matting import open_matting
+from tpvideo.stages.matting import Matting, open_matting
 from tpvideo.stages.media import expect_file
 from tpvideo.stages.networks.triplanenet import TriPlaneNet
 from tpvideo.stages.precision import working_dtype
@@ -52,6 +55,8 @@ class Networks:
     triplane: TriPlaneNet
     finder: Finder
     """Finds faces."""
+    matting: InferenceSession | None = None
+    """None opens what the settings name anew for each source."""
 
 
 def render(
@@ -78,7 +83,22 @@ def assemble(
         settings: what to make of it.
         networks: of an earlier load_networks; None loads them.
     """
-    sink = FileSink(
+    sink = file_sink(source, target, settings)
+    expect_file(source)
+    sink.check_target()
+    machine = pick_machine(settings)
+    share_cores()
+    networks = networks or load_networks(settings, machine)
+    machine = working_machine(machine, networks)
+    view = novel_view(settings, machine, networks.triplane)
+    return (
+        inverted(source, settings, machine, networks).then(view).into(sink, capacity=settings.queue)
+    )
+
+
+def file_sink(source: Path, target: str | os.PathLike[str], settings: Settings) -> FileSink:
+    """Where the frames of a source go."""
+    return FileSink(
         os.fspath(target),
         source=source,
         codec=settings.codec,
@@ -88,22 +108,28 @@ def assemble(
         overwrite=settings.overwrite,
         transparent=settings.background == "transparent",
     )
-    expect_file(source)
-    sink.check_target()
-    machine = pick_machine(settings)
-    share_cores()
-    networks = networks or load_networks(settings, machine)
-    device, batch = machine.device, machine.batch
-    dtype = working_dtype(networks.triplane, device, machine.dtype)
-    machine = replace(machine, dtype=dtype)
+
+
+def inverted(
+    source: Path, settings: Settings, machine: Machine, networks: Networks
+) -> Flow[Inverted]:
+    """The chain from a source's frames to their heads in 3D, the same for every viewpoint."""
     return (
         read(FileSource(source, decoder=settings.decoder, trim=settings.trim))
-        .then(open_matting(settings.matting, device=str(device), smooth=settings.smooth))
+        .then(_matting(settings, machine, networks))
         .then(FaceCrop(networks.finder, choose=settings.face, smooth=settings.smooth))
-        .then(Inversion(networks.triplane, device=device, dtype=dtype, batch=batch))
-        .then(_novel_view(settings, machine, networks.triplane))
-        .into(sink, capacity=settings.queue)
+        .then(
+            Inversion(
+                networks.triplane, device=machine.device, dtype=machine.dtype, batch=machine.batch
+            )
+        )
     )
+
+
+def _matting(settings: Settings, machine: Machine, networks: Networks) -> Stage[Decoded, Matted]:
+    if networks.matting is not None:
+        return Matting(networks.matting, smooth=settings.smooth)
+    return open_matting(settings.matting, device=str(machine.device), smooth=settings.smooth)
 
 
 def load_networks(settings: Settings, machine: Machine) -> Networks:
@@ -114,7 +140,9 @@ def load_networks(settings: Settings, machine: Machine) -> Networks:
         MissingExtraError: InsightFace is asked for and not installed.
     """
     triplane, _ = store.load(settings.model, machine.device)
-    return Networks(triplane, _finder(settings.face_model, machine.device))
+    matting = open_matting(settings.matting, device=str(machine.device))
+    session = matting.load() if isinstance(matting, Matting) else None
+    return Networks(triplane, _finder(settings.face_model, machine.device), session)
 
 
 def _finder(choice: str, device: torch.device) -> Finder:
@@ -169,6 +197,12 @@ def _pick_dtype(precision: str, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if torch.cpu._is_amx_tile_supported() else torch.float32
 
 
+def working_machine(machine: Machine, networks: Networks) -> Machine:
+    """The same, as finely as these networks can compute on it."""
+    dtype = working_dtype(networks.triplane, machine.device, machine.dtype)
+    return replace(machine, dtype=dtype)
+
+
 def share_cores() -> None:
     """Leave a core to decoding, matting and encoding, unless OMP_NUM_THREADS says otherwise."""
     if "OMP_NUM_THREADS" not in os.environ:
@@ -182,7 +216,8 @@ def takes_detail(choice: str, network: TriPlaneNet) -> bool:
     return choice == "on" or (choice == "auto" and network.decoder.image_channels == 4)
 
 
-def _novel_view(settings: Settings, machine: Machine, network: TriPlaneNet) -> NovelView:
+def novel_view(settings: Settings, machine: Machine, network: TriPlaneNet) -> NovelView:
+    """The stage that draws what the settings' camera sees."""
     return NovelView(
         network,
         yaw_rad=settings.yaw_rad,

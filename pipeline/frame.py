@@ -119,3 +119,14 @@ class Rendered:
     """[S, S, 3], or wider for side by side."""
     alpha: Image | None = None
     """[S, S], 0..255, when the background is transparent; rgb is then straight."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Views:
+    """One frame from several sides."""
+
+    stamp: Stamp
+    rgb: Image
+    """[H, W, 3] the source's picture."""
+    pictures: tuple[Rendered, ...]
+    """One for each viewpoint, of one size."""

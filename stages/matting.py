@@ -81,13 +81,20 @@ class Matting(Stage[Decoded, Matted]):
         Raises:
             WeightsError: the file is missing, not ONNX or of another contract.
         """
-        if isinstance(self._model, str | Path):
-            self._session = open_session(Path(self._model), self._device, self._threads)
-        else:
-            self._session = self._model
+        self._session = self.load()
         check_contract(self._session, self._model)
         self._steady.forget()
         return info
+
+    def load(self) -> onnxruntime.InferenceSession:
+        """The network; give it as `model` to the stages of further streams, and it is read once.
+
+        Raises:
+            WeightsError: the file is missing or not ONNX.
+        """
+        if isinstance(self._model, str | Path):
+            return open_session(Path(self._model), self._device, self._threads)
+        return self._model
 
     def process(self, items: Sequence[Decoded]) -> list[Matted]:
         """The same pictures with their mattes [h, w]; h and w are multiples of 32."""

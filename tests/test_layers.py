@@ -27,7 +27,7 @@ WEIGHTS = {
 MAY_IMPORT = {
     "pipeline": {"tpvideo.pipeline"},
     "pipeline/_root": {"tpvideo.pipeline"},
-    "pipeline/app.py": {"tpvideo", "torch"},
+    "pipeline/app.py": {"tpvideo", "onnxruntime", "torch"},
     "pipeline/cli.py": {"tpvideo", "click"},
     "pipeline/doctor.py": {"tpvideo.pipeline", "click"},
     "pipeline/doctor_machine.py": {"tpvideo", "av", "onnxruntime", "torch"},
