@@ -17,7 +17,7 @@ from tpvideo.pipeline.metrics import Report
 from tpvideo.pipeline.runner import Flow, Pipeline, read
 from tpvideo.pipeline.stage import Stage
 from tpvideo.stages.backdrop import parse_backdrop
-from tpvideo.stages.codecs import ALPHA_SUFFIXES, MOVIE_FORMATS
+from tpvideo.stages.codecs import default_suffix
 from tpvideo.stages.decode import FileSource
 from tpvideo.stages.encode import FileSink
 from tpvideo.stages.face import FaceCrop
@@ -30,9 +30,6 @@ from tpvideo.stages.networks.triplanenet import TriPlaneNet
 from tpvideo.stages.precision import working_dtype
 from tpvideo.stages.render import NovelView
 from tpvideo.weights import store
-
-PHOTO_SUFFIXES = {".jpeg": ".jpg", ".jpg": ".jpg", ".png": ".png", ".webp": ".webp"}
-"""What a photograph becomes when no target is named."""
 
 INSIGHTFACE_PACK = "buffalo_l"
 """Folder of the weights store with InsightFace's models."""
@@ -161,16 +158,8 @@ def default_target(source: Path, settings: Settings) -> Path:
     name = f"{source.stem}_yaw{settings.yaw_rad:.4g}"
     if settings.pitch_rad:
         name += f"_pitch{settings.pitch_rad:.4g}"
-    return source.with_name(name + _default_suffix(source.suffix.lower(), settings))
-
-
-def _default_suffix(suffix: str, settings: Settings) -> str:
     is_transparent = settings.background == "transparent"
-    if suffix in PHOTO_SUFFIXES:
-        return ".png" if is_transparent else PHOTO_SUFFIXES[suffix]
-    if is_transparent:
-        return suffix if suffix in ALPHA_SUFFIXES else ".mov"
-    return suffix if suffix in MOVIE_FORMATS else ".mp4"
+    return source.with_name(name + default_suffix(source.suffix.lower(), is_transparent))
 
 
 def pick_machine(settings: Settings) -> Machine:

@@ -16,6 +16,8 @@ MOVIE_FORMATS = {
 }
 """FFmpeg's name of the container, by suffix."""
 ALPHA_SUFFIXES = (".mov", ".webm", ".mkv")
+PHOTO_SUFFIXES = {".jpeg": ".jpg", ".jpg": ".jpg", ".png": ".png", ".webp": ".webp"}
+"""What a photograph becomes when no target is named."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,3 +104,12 @@ def pick_codec(target: Path, name: str | None, transparent: bool) -> Recipe:
         raise OutputError(target, f"{name} has no transparency; use prores in .mov or vp9 in .webm")
     pixels = codec.alpha_pixels if transparent and codec.alpha_pixels else codec.pixels
     return Recipe(codec, pixels, transparent)
+
+
+def default_suffix(suffix: str, transparent: bool) -> str:
+    """What a result's name ends in when the source's ends in `suffix`, lower-case."""
+    if suffix in PHOTO_SUFFIXES:
+        return ".png" if transparent else PHOTO_SUFFIXES[suffix]
+    if transparent:
+        return suffix if suffix in ALPHA_SUFFIXES else ".mov"
+    return suffix if suffix in MOVIE_FORMATS else ".mp4"
