@@ -1,4 +1,4 @@
-"""Where the time of a run went: what each stage did and waited for, and which one limited it."""
+"""The account of a run: where its time went, which stage limited it, and what was lost."""
 
 from __future__ import annotations
 
@@ -6,12 +6,17 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from typing import Any, Literal
+
+from tpvideo.pipeline.losses import Loss
 
 Activity = Literal["busy_s", "starved_s", "blocked_s"]
 
 COLUMNS = ("stage", "frames", "busy", "starved", "blocked", "batch")
 """Heads of the table that Report.rows fills."""
+MOST_PLACES = 5
+"""How many places of one kind of loss are told in words; the JSON report has all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +80,14 @@ class Report:
     """Frames given up at the first channel; 0 unless the input is live."""
     is_stopped: bool = False
     """Reading ended because stop was called, before the source ran out."""
+    losses: tuple[Loss, ...] = ()
+    """What the result lacks of the source, stage after stage."""
+    warnings: tuple[str, ...] = ()
+    """What was done otherwise than one would expect, a line each."""
+    time_base: Fraction | None = None
+    """Seconds per tick of the losses' stamps; None before the source is open."""
+    zero_pts: int = 0
+    """Ticks of the first frame."""
 
     @property
     def frames(self) -> int:
@@ -85,6 +98,32 @@ class Report:
     def bottleneck(self) -> str:
         """Name of the busiest stage, the one that limits the run."""
         return max(self.timings, key=lambda timing: timing.busy_s).stage
+
+    def told_losses(self) -> list[str]:
+        """One line for each kind of loss: how often, what, and where in the result."""
+        kinds: dict[str, list[Loss]] = {}
+        for loss in self.losses:
+            kinds.setdefault(loss.what, []).append(loss)
+        return [
+            f"{sum(loss.count for loss in found)} x {what}{self._places(found)}"
+            for what, found in kinds.items()
+        ]
+
+    def _places(self, losses: list[Loss]) -> str:
+        """ ", at 0:01.20-0:01.36 (frames 30-34), ..."; empty where there is no place to name."""
+        placed = [loss for loss in losses if loss.first is not None]
+        places = [self._place(loss) for loss in placed[:MOST_PLACES]]
+        if len(placed) > MOST_PLACES:
+            places.append(f"and {len(placed) - MOST_PLACES} more places")
+        return f", at {', '.join(places)}" if places else ""
+
+    def _place(self, loss: Loss) -> str:
+        assert loss.first is not None and loss.last is not None
+        frames = _span(str(loss.first.index), str(loss.last.index))
+        word = "frame" if loss.first is loss.last else "frames"
+        if self.time_base is None or (at_s := loss.seconds(self.time_base, self.zero_pts)) is None:
+            return f"{word} {frames}"
+        return f"{_span(clock_text(at_s[0]), clock_text(at_s[1]))} ({word} {frames})"
 
     def rows(self) -> list[tuple[str, ...]]:
         """The table under COLUMNS: shares of the elapsed time, "-" where there is nothing to wait
@@ -104,3 +143,17 @@ class Report:
 
     def _share(self, spent_s: float) -> str:
         return f"{spent_s / self.elapsed_s:.0%}" if self.elapsed_s > 0 else "0%"
+
+
+def clock_text(seconds: float) -> str:
+    """`1:02.36`: minutes, seconds and hundredths, with hours in front where there are any."""
+    hundredths = round(seconds * 100)
+    minutes, rest = divmod(abs(hundredths), 6000)
+    hours, minutes = divmod(minutes, 60)
+    sign = "-" if hundredths < 0 else ""
+    front = f"{hours}:{minutes:02}" if hours else f"{minutes}"
+    return f"{sign}{front}:{rest / 100:05.2f}"
+
+
+def _span(first: str, last: str) -> str:
+    return first if first == last else f"{first}-{last}"

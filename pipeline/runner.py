@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import FrameType, TracebackType
 from typing import Any, Generic, TypeVar
 
@@ -18,6 +18,7 @@ from tpvideo.pipeline.channel import Cancelled, Channel
 from tpvideo.pipeline.errors import StageError
 from tpvideo.pipeline.frame import StreamInfo
 from tpvideo.pipeline.metrics import Report
+from tpvideo.pipeline.losses import Losses
 from tpvideo.pipeline.stage import Sink, Source, Stage
 from tpvideo.pipeline.worker import (
     SINK_NAME,
@@ -29,6 +30,14 @@ from tpvideo.pipeline.worker import (
 )
 
 A = TypeVar("A")
+CHECKPOINT_S = 8
+"""Length of the source between two checkpoints, seconds."""
+CHECKPOINT_FRAMES = (25, 500)
+"""Fewest and most frames between two, whatever the rate."""
+
+NO_LOSSES = Losses()
+"""Of a part that cannot lose anything."""
+
 B = TypeVar("B")
 
 
@@ -194,8 +203,23 @@ class Pipeline:
                 self._failures.append(failure)
             self._cancel()
 
+            losses=tuple(
+                replace(loss, stage=name)
+                for name, part in self._parts()
+                for loss in getattr(part, "losses", NO_LOSSES).found
+            ),
+            warnings=tuple(
+                notice for _, part in self._parts() for notice in getattr(part, "notices", ())
+            ),
+            time_base=self.info.time_base if self.info else None,
+            zero_pts=self._reader.zero_pts,
     def _cancel(self) -> None:
         for channel in self.channels:
+    def _parts(self) -> Iterator[tuple[str, object]]:
+        yield SOURCE_NAME, self._source
+        yield from ((stage.name, stage) for stage in self._stages)
+        yield SINK_NAME, self._sink
+
             channel.cancel()
 
     def _raise_failures(self) -> None:

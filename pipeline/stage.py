@@ -1,4 +1,9 @@
-"""What the runner asks of a source, a stage and a sink."""
+"""What the runner asks of a source, a stage and a sink.
+
+Each of them may also have two attributes that the runner puts into the Report: `losses`, a
+tpvideo.pipeline.losses.Losses, and `notices`, a list of lines about what was done otherwise than
+one would expect. Whoever has nothing to tell has neither.
+"""
 
 from __future__ import annotations
 

@@ -77,10 +77,14 @@ class SourceWorker(Worker, Generic[Out]):
             self.frames = range(frame, frame + 1)  # the next one, which may not be readable
             self._put(self._outbox, item)
             self.clock.count(1)
+        self.zero_pts = 0
+        """Time of the first frame, in ticks; 0 for items without a stamp."""
             if self._is_stop_asked():
                 self.is_stopped = True
                 break
         self._outbox.close()
+            if not self.clock.timing.frames:
+                self.zero_pts = getattr(getattr(item, "stamp", None), "pts", 0)
 
 
 class StageWorker(Worker, Generic[In, Out]):

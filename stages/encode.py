@@ -8,8 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, Protocol
 
+from tpvideo.pipeline.checkpoint import Checkpoint
 from tpvideo.pipeline.errors import ConfigError, OutputError
 from tpvideo.pipeline.frame import Rendered, StreamInfo
+from tpvideo.pipeline.losses import Losses
 from tpvideo.stages.codecs import ALPHA_SUFFIXES, MOVIE_FORMATS, pick_codec
 from tpvideo.stages.media import Trim
 from tpvideo.stages.movie import MovieWriter
@@ -22,6 +24,7 @@ class Writer(Protocol):
     """One way of writing a target; the methods of a sink, without its checks of the name."""
 
     notices: list[str]
+    losses: Losses
 
     def open(self, info: StreamInfo) -> None: ...
 
@@ -53,6 +56,7 @@ class FileSink:
         audio: Literal["copy", "none"] = "copy",
         trim: Trim | None = None,
         overwrite: bool = False,
+        resume: bool = False,
         transparent: bool = False,
         metadata: Mapping[str, str] | None = None,
     ) -> None:
@@ -64,7 +68,8 @@ class FileSink:
             crf: quality of the film, 0 (best) to 51.
             audio: "copy" takes every sound track along, bit for bit where the container allows.
             trim: what FileSource was given; the sound is cut alike.
-            overwrite: replace an existing target.
+            overwrite: replace an existing target, and what an interrupted run left of it.
+            resume: `recover` may go on with what an interrupted run left of a film.
             transparent: frames will carry alpha.
             metadata: tags for the container, such as title or comment.
 
@@ -79,6 +84,7 @@ class FileSink:
         self.target = Path(target)
         self._source = None if source is None else Path(source)
         self._overwrite = overwrite
+        self._resume = resume
         suffix = self.target.suffix.lower()
         self._is_folder = str(target).endswith(("/", os.sep)) or self.target.is_dir()
         self._is_numbered = "%" in self.target.name and suffix in PICTURE_SUFFIXES
@@ -110,6 +116,30 @@ class FileSink:
         """What had to be done differently from what was asked, one line each."""
         return self._writer.notices
 
+    @property
+    def losses(self) -> Losses:
+        """What of the source's sound could not be taken along."""
+        return self._writer.losses
+
+    def recover(self, key: Mapping[str, str]) -> Checkpoint | None:
+        """Ask, before open, where to go on; None is from the beginning.
+
+        Args:
+            key: everything that decides what the film becomes, each in words, by its name. A run
+                that is interrupted later can be resumed by one with the same.
+
+        Raises:
+            OutputError: pictures are to be resumed; only films can be.
+            ResumeError: an interrupted run had another key, or left something damaged.
+        """
+        if isinstance(self._writer, MovieWriter):
+            self._writer.ledger.key = dict(key)
+            return self._writer.ledger.recover() if self._resume else None
+        if self._resume:
+            reason = "only films can be resumed; leave --resume out and it is written anew"
+            raise OutputError(self.target, reason)
+        return None
+
     def open(self, info: StreamInfo) -> None:
         """Check the target and open the encoder at info.width x info.height.
 
@@ -123,6 +153,17 @@ class FileSink:
         """Write one frame; its size must be the one that open was told."""
         self._writer.consume(item)
 
+    def keep(self, checkpoint: Checkpoint) -> None:
+        """Let a film's frames so far, and the checkpoint, survive the end of the process."""
+        if isinstance(self._writer, MovieWriter):
+            self._writer.keep(checkpoint)
+
+    def kept_frames(self) -> int:
+        """How many frames a run that was interrupted has left for a later one to go on from."""
+        if isinstance(self._writer, MovieWriter):
+            return self._writer.ledger.kept_frames()
+        return 0
+
     def finish(self) -> None:
         """Complete the file and give it its name."""
         self._writer.finish()
@@ -130,7 +171,7 @@ class FileSink:
             log.warning("%s: %s", self.target.name, notice)
 
     def close(self) -> None:
-        """Remove whatever was not finished."""
+        """Remove whatever was not finished, but for what can be resumed."""
         self._writer.close()
 
     def check_target(self) -> None:
@@ -151,3 +192,6 @@ class FileSink:
         first = target.with_name(target.name % 0) if self._is_numbered else target
         if first.exists() and not self._overwrite:
             raise OutputError(target, "it exists; pass --overwrite or choose another name")
+        if not self._resume and not self._overwrite and (frames := self.kept_frames()):
+            reason = f"an interrupted run left {frames} frames of it"
+            raise OutputError(target, f"{reason}; --resume goes on, --overwrite begins anew")

@@ -14,6 +14,7 @@ from PIL import Image as Pillow
 
 from tpvideo.pipeline.errors import OutputError
 from tpvideo.pipeline.frame import Rendered, StreamInfo
+from tpvideo.pipeline.losses import Losses
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 SAVE_OPTIONS: dict[str, dict[str, Any]] = {
@@ -43,6 +44,7 @@ class StillWriter:
 
     def __init__(self, target: Path) -> None:
         self.notices: list[str] = []
+        self.losses = Losses()
         self._target = target
         self._part = part_of(target)
 
@@ -78,6 +80,7 @@ class SequenceWriter:
     def __init__(self, target: Path) -> None:
         """Raises OutputError when the name does not hold exactly one number like %05d."""
         self.notices: list[str] = []
+        self.losses = Losses()
         self._target = target
         self._is_folder = target.suffix.lower() not in PICTURE_SUFFIXES or target.is_dir()
         self._pattern = "%05d.png" if self._is_folder else target.name

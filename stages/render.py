@@ -15,6 +15,7 @@ from torch import Tensor
 
 from tpvideo.pipeline.errors import NoFaceError
 from tpvideo.pipeline.frame import Face, Head, Image, Inverted, Rendered, StreamInfo
+from tpvideo.pipeline.losses import Losses
 from tpvideo.pipeline.stage import Stage
 from tpvideo.stages import geometry, pixels
 from tpvideo.stages.backdrop import Backdrop
@@ -24,6 +25,10 @@ from tpvideo.stages.networks.generator import as_image
 from tpvideo.stages.networks.triplanenet import TriPlaneNet
 
 OnLost = Literal["hold", "source", "blank", "fail"]
+
+HELD = "no face: the picture before is shown"
+SOURCE = "no face: the source is shown"
+BLANK = "no face: the backdrop alone is shown"
 
 
 class NovelView(Stage[Inverted, Rendered]):
@@ -76,6 +81,8 @@ class NovelView(Stage[Inverted, Rendered]):
         self._last: Rendered | None = None
         self._frames = 0
 
+        self.losses = Losses()
+        """The frames without a head, and what they show."""
     @property
     def name(self) -> str:
         """The word in tables and messages."""
@@ -86,6 +93,7 @@ class NovelView(Stage[Inverted, Rendered]):
         self._last = None
         self._frames = 0
         return replace(info, width=self.size * (2 if self.side_by_side else 1), height=self.size)
+        self.losses.clear()
 
     def process(self, items: Sequence[Inverted]) -> Iterator[Rendered]:
         """1..batch packets in, as many out."""
@@ -188,8 +196,10 @@ class NovelView(Stage[Inverted, Rendered]):
         if self.on_lost == "blank":
             rgb = np.zeros((self.size, self.size, 3), np.uint8)
             if self.backdrop is not None:
+            self.losses.add(HELD, item.stamp)
                 empty = torch.zeros(1, 8, 8)
                 source = pixels.to_tensor([centre_crop(item.rgb, 64)])[0].add(1).div(2)
+        self.losses.add(BLANK if self.on_lost == "blank" else SOURCE, item.stamp)
                 shown = self.backdrop(source, F.interpolate(empty[None], (64, 64))[0], self.size)
                 rgb = pixels.to_images(shown[None].cpu() * 2 - 1)[0]
             opacity = 0

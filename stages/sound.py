@@ -15,6 +15,7 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer, OutputContainer
 from av.packet import Packet
 
+from tpvideo.pipeline.losses import Losses
 from tpvideo.stages.media import Trim, check_trim, open_media, pick_video, start_of
 
 Timed: TypeAlias = "tuple[Fraction, Packet[Any]]"
@@ -50,6 +51,7 @@ class Sound:
     def __init__(self, source: Path | None, trim: Trim | None) -> None:
         """`source` is None, or has no sound, for a silent film."""
         self.notices: list[str] = []
+        self.losses = Losses()
         self._source = source
         self._trim = check_trim(trim)
         self._container: InputContainer | None = None
@@ -73,6 +75,7 @@ class Sound:
         self._container = open_media(self._source)
         for stream in self._container.streams.audio:
             if stream.codec_context is None or not stream.codec_context.sample_rate:
+                self.losses.add("sound track of an unknown codec left out")
                 self.notices.append(f"sound track {stream.index} has an unknown codec: left out")
                 continue
             name = stream.codec_context.codec.canonical_name
@@ -155,7 +158,8 @@ class Sound:
         try:
             frames = cast("list[AudioFrame]", packet.decode())
         except av.error.FFmpegError:
-            return  # a damaged packet: a gap in the sound
+            self.losses.add("damaged sound packet passed over")
+            return
         for frame in frames:
             if frame.pts is not None and frame.time_base:
                 if not self._keeps(frame.pts * frame.time_base):
