@@ -24,6 +24,7 @@ from tpvideo.stages.face import FaceCrop
 from tpvideo.stages.facefinder import FaceFinder, Finder
 from tpvideo.stages.insight import InsightFaceFinder
 from tpvideo.stages.invert import Inversion
+from tpvideo.stages.limits import Limits
 from tpvideo.stages.matting import Matting, open_matting
 from tpvideo.stages.media import expect_file
 from tpvideo.stages.networks.triplanenet import TriPlaneNet
@@ -112,7 +113,7 @@ def inverted(
 ) -> Flow[Inverted]:
     """The chain from a source's frames to their heads in 3D, the same for every viewpoint."""
     return (
-        read(FileSource(source, decoder=settings.decoder, trim=settings.trim))
+        read(_file_source(source, settings))
         .then(_matting(settings, machine, networks))
         .then(FaceCrop(networks.finder, choose=settings.face, smooth=settings.smooth))
         .then(
@@ -120,6 +121,15 @@ def inverted(
                 networks.triplane, device=machine.device, dtype=machine.dtype, batch=machine.batch
             )
         )
+    )
+
+
+def _file_source(source: Path, settings: Settings) -> FileSource:
+    return FileSource(
+        source,
+        decoder=settings.decoder,
+        trim=settings.trim,
+        limits=Limits(pixels=settings.max_pixels, frames=settings.max_frames),
     )
 
 

@@ -209,6 +209,20 @@ def _choice(kind: Any) -> click.Choice[str]:
     default="auto",
     help="Most frames inverted at once.",
 )
+@click.option(
+    "--max-pixels",
+    metavar="N",
+    callback=_parsed(config.parse_count),
+    default="100M",
+    help="Refuse sources whose pictures are larger.",
+)
+@click.option(
+    "--max-frames",
+    metavar="N",
+    callback=_parsed(config.parse_count),
+    default="900k",
+    help="Refuse sources with more frames.",
+)
 @click.option("--device", type=_choice(config.Device), default="auto")
 @click.option("--precision", type=_choice(config.Precision), default="auto")
 @click.option("--overwrite", is_flag=True, help="Replace the target if it exists.")

@@ -15,6 +15,10 @@ MOST_PITCH_RAD = 0.8
 SIZES_PX = range(64, 4097)
 CRFS = range(52)
 AUTO_SMOOTH = 0.5
+MOST_PIXELS = 100_000_000
+"""Of one picture of the source; 8K has 33 million."""
+MOST_FRAMES = 900_000
+"""Of a source: ten hours at 25 a second, four at 60."""
 
 View = Literal["fixed", "follow"]
 Layout = Literal["crop", "side-by-side"]
@@ -78,6 +82,10 @@ class Settings:
     precision: Precision = "auto"
     overwrite: bool = False
     """Replace a target that exists."""
+    max_pixels: int = MOST_PIXELS
+    """Sources with larger pictures are refused."""
+    max_frames: int = MOST_FRAMES
+    """Sources with more frames are refused."""
 
     def __post_init__(self) -> None:
         _expect_angle("yaw", self.yaw_rad, MOST_YAW_RAD)
@@ -104,6 +112,8 @@ class Settings:
         if not 0 <= self.smooth <= 1:
             raise ConfigError(f"smooth must be auto, off, or 0 to 1, got {self.smooth}")
         _expect_at_least_one("queue", self.queue)
+        _expect_at_least_one("max-pixels", self.max_pixels)
+        _expect_at_least_one("max-frames", self.max_frames)
         if self.batch_size is not None:
             _expect_at_least_one("batch-size", self.batch_size)
         if self.background == "transparent" and self.layout == "side-by-side":
@@ -153,6 +163,18 @@ def parse_trim(text: str) -> Trim:
     if trim[1] is not None and trim[1] <= (trim[0] or 0):
         raise ConfigError(f"the trim {text} ends before it begins")
     return trim
+
+
+def parse_count(text: str) -> int:
+    """A whole number, also as `900k` or `100M`.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    match = re.fullmatch(r"(\d{1,15})([kM]?)", text.strip())
+    if match is None:
+        raise ConfigError(f"{text!r} is no whole number; write 900000, 900k or 100M")
+    return int(match[1]) * {"": 1, "k": 1000, "M": 1_000_000}[match[2]]
 
 
 def parse_smooth(text: str) -> float:

@@ -18,8 +18,9 @@ from av.video.stream import VideoStream
 from tpvideo.pipeline.errors import ConfigError, InputError
 from tpvideo.pipeline.frame import Decoded, Image, Stamp, StreamInfo
 from tpvideo.stages.clock import Clock
+from tpvideo.stages.limits import Limits
 from tpvideo.stages.media import INDEXED, Trim, check_trim, open_media, pick_video, start_of
-from tpvideo.stages.still import expect_sane_size, read_still
+from tpvideo.stages.still import read_still
 from tpvideo.stages.upright import Upright
 
 log = logging.getLogger(__name__)
@@ -46,8 +47,14 @@ class FileSource:
         *,
         decoder: Literal["av", "decord", "ffmpeg"] = "av",
         trim: Trim | None = None,
+        limits: Limits | None = None,
     ) -> None:
-        """`trim` is [from, to) in seconds from the source's start; None at either end is open.
+        """
+        Args:
+            path: of the file.
+            decoder: who reads it.
+            trim: [from, to) in seconds from the source's start; None at either end is open.
+            limits: how large a source is refused; None takes the usual ones.
 
         Raises:
             ConfigError: the trim is empty or backward, or the decoder is not known.
@@ -58,6 +65,7 @@ class FileSource:
         self.notices: list[str] = []
         self._decoder = decoder
         self._begin, self._end = check_trim(trim)
+        self._limits = limits or Limits()
         self._container: InputContainer | None = None
         self._frames: Iterator[Decoded] = iter(())
         self._held = ExitStack()
@@ -69,12 +77,13 @@ class FileSource:
             InputError: no pictures can be read from the file, or the trim leaves none of them.
             MissingExtraError: another decoder was asked for and is not installed.
         """
-        photo = read_still(self.path)
+        photo = read_still(self.path, self._limits)
         if photo is not None:
             return self._open_still(photo)
-        self._container = open_media(self.path)
+        self._container = open_media(self.path, most_pixels=self._limits.pixels)
         stream = pick_video(self._container, self.path)
         info = describe(self._container, stream)
+        self._expect_sane(info)
         origin = start_of(self._container, stream)
         first_s = None if self._begin is None else origin + self._begin
         end_s = None if self._end is None else origin + self._end
@@ -109,6 +118,13 @@ class FileSource:
         if self._container is not None:
             self._container.close()
             self._container = None
+
+    def _expect_sane(self, info: StreamInfo) -> None:
+        """Refuse what is beyond the limits, as far as the file itself says."""
+        assert self._container is not None
+        self._limits.expect_size(self.path, info.width, info.height)
+        self._limits.expect_frames(self.path, self._expected(info) or 0)
+        self._limits.expect_few_frames(self.path, self._container.format.name)
 
     def _open_still(self, photo: Image) -> StreamInfo:
         if self._begin is not None or self._end is not None:
@@ -148,7 +164,8 @@ class FileSource:
         # one core decodes full HD faster than anything behind can use it.
         area = stream.codec_context.width * stream.codec_context.height
         stream.thread_type = "AUTO" if area > FULL_HD else "SLICE"
-        expect_sane_size(self.path, stream.codec_context.width, stream.codec_context.height)
+        # The first header was within the limits; a later one may lie.
+        stream.codec_context.options = {"max_pixels": str(self._limits.pixels)}
         if first_s is not None:
             seek_before(container, stream, first_s)
         damage = Damage()

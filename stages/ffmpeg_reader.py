@@ -25,8 +25,7 @@ from av.video.reformatter import Colorspace
 from tpvideo.pipeline.errors import InputError, MissingExtraError
 from tpvideo.pipeline.frame import Image
 from tpvideo.stages.colour import assumed_matrix
-from tpvideo.stages.media import file_url, open_media, pick_video
-from tpvideo.stages.still import expect_sane_size
+from tpvideo.stages.media import RESTRAINT, file_url, open_media, pick_video
 from tpvideo.stages.upright import Upright
 
 WAY_OUT = "use the decoder av"
@@ -86,7 +85,6 @@ def _wrapper() -> Any:
 def _expectations(path: Path) -> Picture:
     with open_media(path) as container:
         stream = pick_video(container, path)
-        expect_sane_size(path, stream.codec_context.width, stream.codec_context.height)
         try:
             first = next(container.decode(stream), None)
         except av.error.FFmpegError as error:
@@ -107,7 +105,7 @@ def _presentation_times(wrapper: Any, path: Path, picture: Picture) -> list[int 
         facts = wrapper.probe(
             file_url(path),
             v="quiet",
-            protocol_whitelist="file",
+            **RESTRAINT,
             select_streams=str(picture.index),
             show_entries="frame=best_effort_timestamp",
         )
@@ -120,7 +118,7 @@ def _presentation_times(wrapper: Any, path: Path, picture: Picture) -> list[int 
 
 def _command(wrapper: Any, path: Path, picture: Picture) -> list[str]:
     """ffmpeg's arguments: the stored pictures, unturned, one after the other as RGB bytes."""
-    source = wrapper.input(file_url(path), noautorotate=None, protocol_whitelist="file")
+    source = wrapper.input(file_url(path), noautorotate=None, **RESTRAINT)
     colours = {} if picture.matrix is None else {"in_color_matrix": picture.matrix}
     scaled = source[str(picture.index)].filter(
         "scale", picture.width, picture.height, out_range="full", flags="bilinear", **colours

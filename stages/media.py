@@ -14,6 +14,7 @@ from av.container import InputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
+from tpvideo.pipeline.config import MOST_PIXELS
 from tpvideo.pipeline.errors import ConfigError, InputError
 
 Trim = tuple[Fraction | float | None, Fraction | float | None]
@@ -22,7 +23,17 @@ Trim = tuple[Fraction | float | None, Fraction | float | None]
 INDEXED = frozenset({"mp4", "matroska"})
 """Containers with an index to seek by; in others a search may land anywhere."""
 PICTURE_CODECS = frozenset({"mjpeg", "png", "bmp", "tiff", "webp", "gif"})
-TEXT_FORMATS = frozenset({"tty", "srt", "ass", "webvtt", "hls", "concat", "ffmetadata"})
+FORMATS = (
+    "mov", "matroska", "mpegts", "mpeg", "avi", "flv", "asf", "ogg", "mxf", "gxf", "nut", "rm",
+    "wtv", "dv", "ivf", "yuv4mpegpipe", "h264", "hevc", "vvc", "av1", "obu", "mpegvideo", "m4v",
+    "vc1", "mjpeg", "gif", "apng", "jpegxl_anim", "png_pipe", "jpeg_pipe", "bmp_pipe", "tiff_pipe",
+    "webp_pipe", "jpegxl_pipe", "j2k_pipe", "mp3", "wav", "flac", "aac",
+)  # fmt: skip
+"""The only kinds of files that are read: each is whole in itself. Playlists, session descriptions
+and patterns of names, which would have FFmpeg open what they name, are not among them."""
+
+RESTRAINT = {"protocol_whitelist": "file", "format_whitelist": ",".join(FORMATS)}
+"""Options of FFmpeg that keep it to the one file it was given."""
 
 
 def check_trim(trim: Trim | None) -> tuple[Fraction | None, Fraction | None]:
@@ -40,24 +51,27 @@ def check_trim(trim: Trim | None) -> tuple[Fraction | None, Fraction | None]:
     return begin, end
 
 
-def open_media(path: Path) -> InputContainer:
+def open_media(path: Path, *, most_pixels: int = MOST_PIXELS) -> InputContainer:
     """Open a file for demuxing; only that one file is ever read, whatever it refers to.
+
+    Args:
+        path: of the file.
+        most_pixels: no larger picture is unpacked while FFmpeg looks at what is inside.
 
     Raises:
         InputError: the file is missing, no file, empty, unreadable or of no known kind.
     """
     expect_file(path)
     try:
-        container = av.open(file_url(path), options={"protocol_whitelist": "file"})
+        return av.open(file_url(path), options={**RESTRAINT, "max_pixels": str(most_pixels)})
     except PermissionError as error:
         raise InputError(path, "permission denied") from error
+    except av.error.ArgumentError as error:
+        reason = "is text, a playlist or another kind of file that is not read"
+        raise InputError(path, f"{reason}; pass one video or picture") from error
     except (av.error.FFmpegError, ValueError) as error:
         reason = "not a video or picture, or cut short before its index; export it again"
         raise InputError(path, reason) from error
-    if TEXT_FORMATS.intersection(container.format.name.split(",")):
-        container.close()
-        raise InputError(path, "is text, not a video or picture")
-    return container
 
 
 def expect_file(path: Path) -> None:

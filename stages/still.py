@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -12,37 +13,32 @@ from PIL import ImageCms, ImageOps, UnidentifiedImageError
 
 from tpvideo.pipeline.errors import InputError
 from tpvideo.pipeline.frame import Image
+from tpvideo.stages.limits import Limits
 from tpvideo.stages.media import expect_file
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
 NEVER_MOVING = frozenset({"JPEG", "MPO", "BMP", "TIFF"})
 """Formats whose further pictures are previews or pages, not frames."""
-MOST_MEGAPIXELS = 100
 
 
-def read_still(path: Path) -> Image | None:
+def read_still(path: Path, limits: Limits) -> Image | None:
     """The photograph as [H, W, 3] uint8 sRGB, or None when the file is something else.
 
     Animated pictures are something else: they are videos. sRGB and BT.709 share their primaries,
     and between stages no difference is made between the two transfer curves.
 
     Raises:
-        InputError: the file is missing, a damaged photograph, or too large to be one.
+        InputError: the file is missing, a damaged photograph, or beyond the limits.
     """
     expect_file(path)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Pillow.DecompressionBombWarning)  # own limit below
-            with Pillow.open(path, formats=FORMATS) as photo:
-                if photo.format not in NEVER_MOVING and getattr(photo, "is_animated", False):
-                    return None
-                expect_sane_size(path, *photo.size)
-                return _upright_rgb(photo)
+        with _without_pillows_limit(), Pillow.open(path, formats=FORMATS) as photo:
+            limits.expect_size(path, *photo.size)
+            if photo.format not in NEVER_MOVING and getattr(photo, "is_animated", False):
+                return None
+            return _upright_rgb(photo)
     except UnidentifiedImageError:
         return None
-    except Pillow.DecompressionBombError as error:
-        reason = f"is more than {MOST_MEGAPIXELS} megapixels; make it smaller"
-        raise InputError(path, reason) from error
     except PermissionError as error:
         raise InputError(path, "permission denied") from error
     except InputError:
@@ -51,11 +47,14 @@ def read_still(path: Path) -> Image | None:
         raise InputError(path, "a damaged picture; open and save it in another program") from error
 
 
-def expect_sane_size(path: Path, width: int, height: int) -> None:
-    """Refuse pictures whose pixels alone would fill the memory."""
-    if width * height > MOST_MEGAPIXELS * 1_000_000:
-        reason = f"{width}x{height} is more than {MOST_MEGAPIXELS} megapixels; make it smaller"
-        raise InputError(path, reason)
+@contextmanager
+def _without_pillows_limit() -> Iterator[None]:
+    """Our own limit is looked at as soon as the size is known; Pillow's cannot be raised."""
+    usual, Pillow.MAX_IMAGE_PIXELS = Pillow.MAX_IMAGE_PIXELS, None
+    try:
+        yield
+    finally:
+        Pillow.MAX_IMAGE_PIXELS = usual
 
 
 def _upright_rgb(photo: Pillow.Image) -> Image:

@@ -14,6 +14,8 @@ from importlib.metadata import version
 
 from tpvideo.pipeline.config import (
     AUTO_SMOOTH,
+    MOST_FRAMES,
+    MOST_PIXELS,
     Audio,
     Decoder,
     Detail,
@@ -84,6 +86,8 @@ def render(
     device: Device = "auto",
     precision: Precision = "auto",
     overwrite: bool = False,
+    max_pixels: int = MOST_PIXELS,
+    max_frames: int = MOST_FRAMES,
 ) -> Report:
     """Write a source as seen from another side.
 
@@ -133,6 +137,8 @@ def render(
         device=device,
         precision=precision,
         overwrite=overwrite,
+        max_pixels=max_pixels,
+        max_frames=max_frames,
     )
     return app.render(source, target, settings)
 
