@@ -7,6 +7,8 @@ from collections import deque
 from threading import Condition
 from typing import Generic, TypeVar
 
+from tpvideo.pipeline.checkpoint import Checkpoint
+
 T = TypeVar("T")
 
 
@@ -21,7 +23,8 @@ class Cancelled(BaseException):
 class Channel(Generic[T]):
     """Hands items from one thread to another, in order, and makes the faster one wait.
 
-    An item may be anything: the end is a state of the channel, never a special item.
+    An item may be anything: the end is a state of the channel, never a special item. A Checkpoint
+    is never in a batch with others, so that batches are the same whichever one a run begins at.
     """
 
     def __init__(self, capacity: int, *, drop_oldest: bool = False) -> None:
@@ -95,10 +98,9 @@ class Channel(Generic[T]):
             while True:
                 if self._is_cancelled:
                     raise Cancelled
-                while self._items and len(batch) < most:
-                    batch.append(self._items.popleft())
+                is_full = self._fill(batch, most)
                 self._changed.notify_all()
-                if len(batch) == most or self._is_closed:
+                if is_full or self._is_closed:
                     break
                 left_s = None if deadline is None else deadline - time.monotonic()
                 if left_s is not None and left_s <= 0:
@@ -107,6 +109,16 @@ class Channel(Generic[T]):
         if not batch:
             raise EndOfStream
         return batch
+
+    def _fill(self, batch: list[T], most: int) -> bool:
+        """Move what there is into a batch; whether that is all of it."""
+        while self._items and len(batch) < most:
+            if isinstance(self._items[0], Checkpoint):
+                if not batch:
+                    batch.append(self._items.popleft())
+                return True
+            batch.append(self._items.popleft())
+        return len(batch) == most
 
     def close(self) -> None:
         """Say that nothing more follows; what waits can still be read."""

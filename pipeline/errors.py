@@ -4,6 +4,7 @@ TpvideoError                 printed as one line by the command line, exit code 
 ├── ConfigError              a setting that makes no sense; change the setting (exit code 2)
 ├── InputError               the source cannot be read as pictures
 ├── OutputError              the result cannot be written
+├── ResumeError              an interrupted run cannot be continued; says what has changed since
 ├── WeightsError             a model file is missing, damaged or of another kind
 ├── NoFaceError              no frame of the whole source shows a face
 ├── MissingExtraError        an optional dependency is asked for and not installed
@@ -34,6 +35,14 @@ class OutputError(TpvideoError):
 
     def __init__(self, target: object, reason: str) -> None:
         super().__init__(f"cannot write {target}: {reason}")
+        self.target = target
+
+
+class ResumeError(TpvideoError):
+    """What an interrupted run left does not fit this run, or is damaged."""
+
+    def __init__(self, target: object, reason: str) -> None:
+        super().__init__(f"cannot resume {target}: {reason}; --overwrite begins anew")
         self.target = target
 
 
@@ -68,3 +77,12 @@ class StageError(TpvideoError):
         super().__init__(f"{stage} failed{where}: {text}")
         self.stage = stage
         self.frames = frames
+
+
+def in_one_line(error: BaseException) -> str:
+    """What to tell a person: a stage's own complaint says more than where it arose."""
+    cause = error.__cause__
+    told = cause if isinstance(error, StageError) and isinstance(cause, TpvideoError) else error
+    text = " ".join(str(told).split())
+    is_ours = isinstance(told, TpvideoError)
+    return text if is_ours and text else f"{type(told).__name__}: {text}".rstrip(": ")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
+from tpvideo.pipeline.checkpoint import State
 from tpvideo.pipeline.frame import Stamp
 
 MOST_RANGES = 1000
@@ -66,7 +67,27 @@ class Losses:
         """Forget everything: a new stream begins."""
         self.found = ()
 
+    def state(self) -> State:
+        """What was noted so far, for a Checkpoint."""
+        return {
+            "found": [
+                [loss.what, loss.count, _ticks(loss.first), _ticks(loss.last)]
+                for loss in self.found
+            ]
+        }
+
+    def restore(self, state: State) -> None:
+        """Go on from an earlier `state`."""
+        self.found = tuple(
+            Loss(str(what), int(count), first and Stamp(*first), last and Stamp(*last))
+            for what, count, first, last in state["found"]
+        )
+
     def _continues(self, last: Loss, stamp: Stamp | None) -> bool:
         if last.last is None or stamp is None:
             return last.last is stamp
         return stamp.index <= last.last.index + 1 or len(self.found) >= MOST_RANGES
+
+
+def _ticks(stamp: Stamp | None) -> tuple[int, int] | None:
+    return None if stamp is None else (stamp.index, stamp.pts)

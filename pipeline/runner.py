@@ -15,10 +15,11 @@ from types import FrameType, TracebackType
 from typing import Any, Generic, TypeVar
 
 from tpvideo.pipeline.channel import Cancelled, Channel
-from tpvideo.pipeline.errors import StageError
+from tpvideo.pipeline.checkpoint import Checkpoint
+from tpvideo.pipeline.errors import ResumeError, StageError
 from tpvideo.pipeline.frame import StreamInfo
-from tpvideo.pipeline.metrics import Report
 from tpvideo.pipeline.losses import Losses
+from tpvideo.pipeline.metrics import Report
 from tpvideo.pipeline.stage import Sink, Source, Stage
 from tpvideo.pipeline.worker import (
     SINK_NAME,
@@ -27,9 +28,9 @@ from tpvideo.pipeline.worker import (
     SourceWorker,
     StageWorker,
     Worker,
+    remind,
 )
 
-A = TypeVar("A")
 CHECKPOINT_S = 8
 """Length of the source between two checkpoints, seconds."""
 CHECKPOINT_FRAMES = (25, 500)
@@ -38,6 +39,7 @@ CHECKPOINT_FRAMES = (25, 500)
 NO_LOSSES = Losses()
 """Of a part that cannot lose anything."""
 
+A = TypeVar("A")
 B = TypeVar("B")
 
 
@@ -57,9 +59,27 @@ class Flow(Generic[A]):
         """The chain with one more stage."""
         return Flow(self.source, (*self.stages, stage))
 
-    def into(self, sink: Sink[A], *, capacity: int = 4, live: bool = False) -> Pipeline:
+    def into(
+        self,
+        sink: Sink[A],
+        *,
+        capacity: int = 4,
+        live: bool = False,
+        in_flight: int | None = None,
+        checkpoints: bool = False,
+        resume: Checkpoint | None = None,
+    ) -> Pipeline:
         """End the chain; see Pipeline for the settings."""
-        return Pipeline(self.source, self.stages, sink, capacity=capacity, live=live)
+        return Pipeline(
+            self.source,
+            self.stages,
+            sink,
+            capacity=capacity,
+            live=live,
+            in_flight=in_flight,
+            checkpoints=checkpoints,
+            resume=resume,
+        )
 
 
 class Pipeline:
@@ -78,6 +98,9 @@ class Pipeline:
         *,
         capacity: int = 4,
         live: bool = False,
+        in_flight: int | None = None,
+        checkpoints: bool = False,
+        resume: Checkpoint | None = None,
     ) -> None:
         """
         Args:
@@ -85,6 +108,12 @@ class Pipeline:
             capacity: most items waiting between two stages, at least 1.
             live: the input does not wait: the first channel drops its oldest frame instead of
                 blocking, and no stage waits for a full batch unless its linger_s says so.
+            in_flight: most items between the first channel and the end of the sink, where every
+                stage gives one item for one: a slow stage then leaves no queues before it, and
+                the frames wait, and are dropped, in the first channel. None is no limit.
+            checkpoints: every few seconds of the source, hand a sink that is a Keeper what a
+                later run needs to go on from there. Not for live input.
+            resume: go on from here; the source and the sink were told already.
         """
         self._source = source
         self._stages = tuple(stages)
@@ -94,12 +123,24 @@ class Pipeline:
             for position in range(len(self._stages) + 1)
         )
         """From the source's output to the sink's input."""
+        self._admitted = Channel[None](in_flight) if in_flight and self._stages else None
+        self._sets_checkpoints = checkpoints and not live
+        self._resume = resume
         self._reader = SourceWorker(source, self.channels[0], lambda: self._is_stop_asked)
         between = zip(self._stages, self.channels[:-1], self.channels[1:], strict=True)
         self._workers: tuple[Worker, ...] = (
             self._reader,
-            *(StageWorker(stage, inbox, outbox, live=live) for stage, inbox, outbox in between),
-            SinkWorker(sink, self.channels[-1]),
+            *(
+                StageWorker(
+                    stage,
+                    inbox,
+                    outbox,
+                    live=live,
+                    admitted=self._admitted if inbox is self.channels[0] else None,
+                )
+                for stage, inbox, outbox in between
+            ),
+            SinkWorker(sink, self.channels[-1], self._admitted),
         )
         self.info: StreamInfo | None = None
         """What the source says of the stream; None until it is open."""
@@ -146,7 +187,8 @@ class Pipeline:
 
     @property
     def is_stopping(self) -> bool:
-        """A stop was asked for; what was read may still be on its way."""
+        """No more is to be read: a stop was asked for, or the run failed; a source that waits
+        for long looks here. What was read may still be on its way."""
         return self._is_stop_asked
 
     def abort(self) -> None:
@@ -162,16 +204,46 @@ class Pipeline:
             elapsed_s=ended_s - (self._started_s or ended_s),
             dropped=self.channels[0].dropped,
             is_stopped=self._reader.is_stopped,
+            losses=tuple(
+                replace(loss, stage=name)
+                for name, part in self._parts()
+                for loss in getattr(part, "losses", NO_LOSSES).found
+            ),
+            warnings=tuple(
+                notice for _, part in self._parts() for notice in getattr(part, "notices", ())
+            ),
+            time_base=self.info.time_base if self.info else None,
+            zero_pts=self._reader.zero_pts,
         )
+
+    def _parts(self) -> Iterator[tuple[str, object]]:
+        yield SOURCE_NAME, self._source
+        yield from ((stage.name, stage) for stage in self._stages)
+        yield SINK_NAME, self._sink
 
     def _open(self, opened: ExitStack) -> None:
         info = self.info = self._source.open()
         opened.push(_closing(SOURCE_NAME, self._source.close))
+        if self._sets_checkpoints:
+            fewest, most = CHECKPOINT_FRAMES
+            self._reader.checkpoint_every = min(max(round(CHECKPOINT_S * info.rate), fewest), most)
         for stage in self._stages:
             info = stage.open(info)
             opened.push(_closing(stage.name, stage.close))
+        self._restore()
         self._sink.open(info)
         opened.push(_closing(SINK_NAME, self._sink.close))
+
+    def _restore(self) -> None:
+        """Let every stage remember what it did when the checkpoint was set."""
+        if self._resume is None:
+            return
+        try:
+            for stage, state in zip(self._stages, self._resume.states, strict=True):
+                remind(stage, state)
+        except (KeyError, TypeError, ValueError) as error:
+            reason = "what the stages remember of earlier frames is damaged"
+            raise ResumeError("the interrupted run", reason) from error
 
     def _run_threads(self) -> None:
         """Return when every thread has ended, however it ended."""
@@ -203,24 +275,12 @@ class Pipeline:
                 self._failures.append(failure)
             self._cancel()
 
-            losses=tuple(
-                replace(loss, stage=name)
-                for name, part in self._parts()
-                for loss in getattr(part, "losses", NO_LOSSES).found
-            ),
-            warnings=tuple(
-                notice for _, part in self._parts() for notice in getattr(part, "notices", ())
-            ),
-            time_base=self.info.time_base if self.info else None,
-            zero_pts=self._reader.zero_pts,
     def _cancel(self) -> None:
+        self._is_stop_asked = True
         for channel in self.channels:
-    def _parts(self) -> Iterator[tuple[str, object]]:
-        yield SOURCE_NAME, self._source
-        yield from ((stage.name, stage) for stage in self._stages)
-        yield SINK_NAME, self._sink
-
             channel.cancel()
+        if self._admitted is not None:
+            self._admitted.cancel()
 
     def _raise_failures(self) -> None:
         if self._failures:

@@ -8,8 +8,9 @@ one would expect. Whoever has nothing to tell has neither.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar, runtime_checkable
 
+from tpvideo.pipeline.checkpoint import Checkpoint, State
 from tpvideo.pipeline.frame import StreamInfo
 
 In = TypeVar("In")
@@ -59,6 +60,21 @@ class Stage(Generic[In, Out]):
         """Hand over what is still held when the stream has ended."""
         return ()
 
+    def state(self) -> State:
+        """Everything that the frames so far change in what later ones become; {} is nothing.
+
+        Called between two calls of process. What process later changes in place is copied; items
+        that are held back are part of it.
+        """
+        return {}
+
+    def restore(self, state: State) -> None:
+        """Go on where another run's `state` was taken; called after open, if at all.
+
+        Raises:
+            KeyError, TypeError, ValueError: it is no state of this stage.
+        """
+
     def close(self) -> None:
         """Release what open acquired; called once, also after a failure."""
 
@@ -77,3 +93,11 @@ class Sink(Protocol[In_contra]):
 
     def close(self) -> None:
         """Release what open acquired and remove what was not finished; always called."""
+
+
+@runtime_checkable
+class Keeper(Protocol):
+    """A sink that an interrupted run can be continued with."""
+
+    def keep(self, checkpoint: Checkpoint, /) -> None:
+        """Make everything consumed so far, and the checkpoint, survive the end of the process."""

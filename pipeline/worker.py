@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
 from tpvideo.pipeline.channel import Channel, EndOfStream
+from tpvideo.pipeline.checkpoint import Checkpoint, State
+from tpvideo.pipeline.losses import Losses
 from tpvideo.pipeline.metrics import Clock
-from tpvideo.pipeline.stage import Sink, Source, Stage
+from tpvideo.pipeline.stage import Keeper, Sink, Source, Stage
 
 Item = TypeVar("Item")
 In = TypeVar("In")
@@ -53,15 +55,22 @@ class Worker:
                 items = inbox.get_batch(most, linger_s)
             except EndOfStream:
                 items = []
-        self.frames = frames_of(items, self.clock.timing.frames) if items else None
+        has_frames = items and not isinstance(items[0], Checkpoint)
+        self.frames = frames_of(items, self.clock.timing.frames) if has_frames else None
         return items
 
 
 class SourceWorker(Worker, Generic[Out]):
     """Reads one frame at least, then until the source runs out or `is_stop_asked` says so."""
 
+    checkpoint_every: int | None = None
+    """Frames between two checkpoints, counted from the stream's first; None sets none."""
+
     def __init__(
-        self, source: Source[Out], outbox: Channel[Out], is_stop_asked: Callable[[], bool]
+        self,
+        source: Source[Out],
+        outbox: Channel[Out | Checkpoint],
+        is_stop_asked: Callable[[], bool],
     ) -> None:
         super().__init__(SOURCE_NAME)
         self._source = source
@@ -69,39 +78,52 @@ class SourceWorker(Worker, Generic[Out]):
         self._is_stop_asked = is_stop_asked
         self.is_stopped = False
         """Reading ended because it was asked to."""
+        self.zero_pts = 0
+        """Time of the first frame, in ticks; 0 for items without a stamp."""
 
     def work(self) -> None:
         self.frames = range(1)
         for item in self._timed(self._source):
+            if not self.clock.timing.frames:
+                self.zero_pts = getattr(getattr(item, "stamp", None), "pts", 0)
             frame = frames_of([item], self.clock.timing.frames).stop
             self.frames = range(frame, frame + 1)  # the next one, which may not be readable
             self._put(self._outbox, item)
             self.clock.count(1)
-        self.zero_pts = 0
-        """Time of the first frame, in ticks; 0 for items without a stamp."""
+            if self.checkpoint_every and frame % self.checkpoint_every == 0:
+                self._put(self._outbox, Checkpoint(frame))
             if self._is_stop_asked():
                 self.is_stopped = True
                 break
         self._outbox.close()
-            if not self.clock.timing.frames:
-                self.zero_pts = getattr(getattr(item, "stamp", None), "pts", 0)
 
 
 class StageWorker(Worker, Generic[In, Out]):
     """Feeds a stage batches, and hands on each result as soon as the stage yields it."""
 
     def __init__(
-        self, stage: Stage[In, Out], inbox: Channel[In], outbox: Channel[Out], *, live: bool
+        self,
+        stage: Stage[In, Out],
+        inbox: Channel[In | Checkpoint],
+        outbox: Channel[Out | Checkpoint],
+        *,
+        live: bool,
+        admitted: Channel[None] | None = None,
     ) -> None:
+        """`admitted` holds an item for each one in flight, and is full when there are enough."""
         super().__init__(stage.name)
         self._stage = stage
         self._inbox = inbox
         self._outbox = outbox
         # Live input would wait long for a full batch: the frames that are there must do.
         self._linger_s = 0.0 if live and stage.linger_s is None else stage.linger_s
+        self._admitted = admitted
 
     def work(self) -> None:
-        while items := self._get(self._inbox, self._stage.batch, self._linger_s):
+        while items := self._take():
+            if isinstance(items[0], Checkpoint):
+                self._put(self._outbox, items[0].past(memory_of(self._stage)))
+                continue
             with self.clock.spend("busy_s"):
                 results = self._stage.process(items)
             self._hand_on(results)
@@ -111,6 +133,13 @@ class StageWorker(Worker, Generic[In, Out]):
         self._hand_on(results)
         self._outbox.close()
 
+    def _take(self) -> list[Any]:
+        """The next batch, once there is room for it; empty at the end of the stream."""
+        if self._admitted is None:
+            return self._get(self._inbox, self._stage.batch, self._linger_s)
+        self._put(self._admitted, None)  # first the room, then the item: the newest there is
+        return self._get(self._inbox, 1, self._linger_s)
+
     def _hand_on(self, results: Iterable[Out]) -> None:
         for result in self._timed(results):
             self._put(self._outbox, result)
@@ -119,16 +148,44 @@ class StageWorker(Worker, Generic[In, Out]):
 class SinkWorker(Worker, Generic[In]):
     """Gives the sink one frame after the other."""
 
-    def __init__(self, sink: Sink[In], inbox: Channel[In]) -> None:
+    def __init__(
+        self, sink: Sink[In], inbox: Channel[Any], admitted: Channel[None] | None = None
+    ) -> None:
+        """`admitted` loses an item for each one that the sink has taken."""
         super().__init__(SINK_NAME)
         self._sink = sink
         self._inbox = inbox
+        self._admitted = admitted
 
     def work(self) -> None:
         while items := self._get(self._inbox, 1, None):
+            if isinstance(items[0], Checkpoint):
+                with self.clock.spend("busy_s"):
+                    self._keep(items[0])
+                continue
             with self.clock.spend("busy_s"):
                 self._sink.consume(items[0])
             self.clock.count(1)
+            if self._admitted is not None:
+                self._admitted.get_batch(1, None)
+
+    def _keep(self, checkpoint: Checkpoint) -> None:
+        if isinstance(self._sink, Keeper):
+            self._sink.keep(checkpoint)
+
+
+def memory_of(stage: Stage[Any, Any]) -> State:
+    """What a stage remembers, and the losses it has told of."""
+    losses: Losses | None = getattr(stage, "losses", None)
+    return {"stage": stage.state(), "losses": losses and losses.state()}
+
+
+def remind(stage: Stage[Any, Any], memory: State) -> None:
+    """Give a stage back its `memory_of`; raises what Stage.restore does."""
+    stage.restore(memory["stage"])
+    losses: Losses | None = getattr(stage, "losses", None)
+    if losses is not None:
+        losses.restore(memory["losses"])
 
 
 def frames_of(items: Sequence[object], count: int) -> range:

@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from tpvideo.pipeline.checkpoint import State
 from tpvideo.pipeline.errors import ConfigError
 from tpvideo.pipeline.frame import Face, Image, Matted, Posed, StreamInfo
 from tpvideo.pipeline.stage import Stage
@@ -86,6 +87,15 @@ class FaceCrop(Stage[Matted, Posed]):
         """Every picture with its face, or with None."""
         return [self._posed(item) for item in items]
 
+    def state(self) -> State:
+        """Which face is followed, and how its pose has been smoothed."""
+        return {"tracker": self.tracker.state(), "smoother": self.smoother.state()}
+
+    def restore(self, state: State) -> None:
+        """Follow the same face on."""
+        self.tracker.restore(state["tracker"])
+        self.smoother.restore(state["smoother"])
+
     def _posed(self, item: Matted) -> Posed:
         reading = self.tracker.follow(item.rgb)
         if reading is None:
@@ -112,6 +122,25 @@ class Tracker:
         self._box: FaceBox | None = None  # where the face was last seen
         self._is_lost = True
         self._thumbnail: NDArray[np.float32] | None = None
+
+    def state(self) -> State:
+        """The face and the scene; see Stage.state."""
+        box = self._box
+        return {
+            "is_new": self.is_new,
+            "is_lost": self._is_lost,
+            "box": None if box is None else [*map(float, (*box.centre, *box[1:]))],
+            "thumbnail": self._thumbnail,
+        }
+
+    def restore(self, state: State) -> None:
+        """Go on from an earlier `state`."""
+        self.is_new, self._is_lost = state["is_new"], state["is_lost"]
+        self._thumbnail = state["thumbnail"]
+        self._box = None
+        if state["box"] is not None:
+            x, y, side_px, roll_rad, score = state["box"]
+            self._box = FaceBox(np.array([x, y]), side_px, roll_rad, score)
 
     def follow(self, rgb: Image) -> FaceReading | None:
         """The followed face in the next picture [H, W, 3]; `is_new` tells whether it was found
@@ -181,6 +210,19 @@ class PoseSmoother:
         self._filter.reset()
         self._unit_px = 1.0
         self._roll = 0.0
+
+    def state(self) -> State:
+        """The pose so far; see Stage.state."""
+        return {
+            "filter": self._filter.state(),
+            "unit_px": float(self._unit_px),
+            "roll_rad": float(self._roll),
+        }
+
+    def restore(self, state: State) -> None:
+        """Go on from an earlier `state`."""
+        self._filter.restore(state["filter"])
+        self._unit_px, self._roll = state["unit_px"], state["roll_rad"]
 
     def __call__(
         self, reading: FaceReading, time_s: float

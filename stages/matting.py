@@ -15,6 +15,7 @@ import numpy as np
 import onnxruntime
 from PIL import Image as Pillow
 
+from tpvideo.pipeline.checkpoint import State
 from tpvideo.pipeline.errors import ConfigError, WeightsError
 from tpvideo.pipeline.frame import Decoded, Image, Matted, StreamInfo
 from tpvideo.pipeline.stage import Stage
@@ -75,6 +76,15 @@ class Matting(Stage[Decoded, Matted]):
         self._steady = SteadyMatte(smooth)
         self._session: onnxruntime.InferenceSession | None = None
 
+    @property
+    def smooth(self) -> float:
+        """Strength of the filter in time, 0..1; may be changed between two calls of process."""
+        return self._steady.strength
+
+    @smooth.setter
+    def smooth(self, strength: float) -> None:
+        self._steady.strength = strength
+
     def open(self, info: StreamInfo) -> StreamInfo:
         """Load and check the network.
 
@@ -107,6 +117,14 @@ class Matting(Stage[Decoded, Matted]):
             steady = self._steady(small, np.clip(alpha, 0, 1))
             mattes.append(Matted(item.stamp, item.rgb, np.rint(steady * 255).astype(np.uint8)))
         return mattes
+
+    def state(self) -> State:
+        """The matte that the next one is steadied with."""
+        return self._steady.state()
+
+    def restore(self, state: State) -> None:
+        """Steady the next matte with an earlier one."""
+        self._steady.restore(state)
 
     def close(self) -> None:
         """Let the network go."""

@@ -7,6 +7,8 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from tpvideo.pipeline.checkpoint import State
+
 Array = NDArray[np.float64]
 
 SPEED_CUTOFF_HZ = 1.0
@@ -31,6 +33,20 @@ class OneEuro:
         self._time_s: float | None = None
         self._values: Array = np.zeros(0)
         self._speeds: Array = np.zeros(0)
+
+    def state(self) -> State:
+        """What came before; see Stage.state."""
+        return {
+            "time_s": self._time_s,
+            "values": self._values.tolist(),
+            "speeds": self._speeds.tolist(),
+        }
+
+    def restore(self, state: State) -> None:
+        """Go on from an earlier `state`."""
+        self._time_s = state["time_s"]
+        self._values = np.array(state["values"], np.float64)
+        self._speeds = np.array(state["speeds"], np.float64)
 
     @property
     def is_fresh(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from tpvideo.pipeline.checkpoint import State
 from tpvideo.pipeline.errors import ConfigError
 from tpvideo.pipeline.frame import Image
 
@@ -45,6 +46,17 @@ class SteadyMatte:
     def forget(self) -> None:
         """Begin a new shot."""
         self._before = None
+
+    def state(self) -> State:
+        """What is remembered of the shot; see Stage.state."""
+        if self._before is None:
+            return {}
+        seen, alpha = self._before
+        return {"seen": seen, "alpha": alpha}
+
+    def restore(self, state: State) -> None:
+        """Go on from an earlier `state`."""
+        self._before = (state["seen"], state["alpha"]) if state else None
 
     def __call__(self, picture: Image, alpha: Matte) -> Matte:
         """The next matte, steadied.

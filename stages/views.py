@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 
+from tpvideo.pipeline.checkpoint import State
 from tpvideo.pipeline.frame import Inverted, Rendered, StreamInfo, Views
 from tpvideo.pipeline.stage import Sink, Stage
 from tpvideo.stages.render import NovelView
@@ -37,6 +38,15 @@ class SeveralViews(Stage[Inverted, Views]):
         drawn = zip(*(view.process(items) for view in self.views), strict=True)
         for item, pictures in zip(items, drawn, strict=True):
             yield Views(item.stamp, item.rgb, pictures)
+
+    def state(self) -> State:
+        """What each view remembers."""
+        return {str(number): view.state() for number, view in enumerate(self.views)}
+
+    def restore(self, state: State) -> None:
+        """Let each view remember."""
+        for number, view in enumerate(self.views):
+            view.restore(state[str(number)])
 
     def flush(self) -> tuple[()]:
         """Nothing is held; raises NoFaceError where no frame showed a face."""

@@ -389,7 +389,7 @@ def test_what_an_interrupted_run_leaves_can_be_read(tmp_path: Path) -> None:
         picture = noise.integers(0, 255, (HEIGHT, WIDTH, 3), np.uint8)
         sink.consume(Rendered(Stamp(index, index * 2560), picture))
     left = tmp_path / "copy.mp4"
-    left.write_bytes((tmp_path / ".x.part.mp4").read_bytes())
+    left.write_bytes((tmp_path / ".x.mp4.part" / "000000.mp4").read_bytes())
     sink.close()
     times = frame_times(left)
     assert len(times) >= 40

@@ -1,0 +1,25 @@
+"""A place between two frames from which another run can go on, and what is remembered there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+State: TypeAlias = Mapping[str, Any]
+"""What a stage remembers: names to None, truth values, numbers, text, lists of these, numpy arrays,
+or further tables of the same kind."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Checkpoint:
+    """Every frame before it is done, none after it is begun, wherever it has been."""
+
+    frames: int
+    """How many frames came before, in the order read."""
+    states: tuple[State, ...] = ()
+    """What each stage it has passed remembers of those frames, front to back."""
+
+    def past(self, state: State) -> Checkpoint:
+        """The same place, one stage further on."""
+        return replace(self, states=(*self.states, state))
