@@ -14,8 +14,10 @@ from typing import Any, NoReturn, get_args
 import click
 
 from tpvideo.pipeline import config, progress
+from tpvideo.pipeline.batch.command import batch_command
 from tpvideo.pipeline.doctor import doctor
-from tpvideo.pipeline.errors import ConfigError, StageError, TpvideoError
+from tpvideo.pipeline.errors import ConfigError, TpvideoError, in_one_line
+from tpvideo.pipeline.live.command import live
 from tpvideo.weights.cli import weights
 
 INTERRUPTED = 130
@@ -35,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         _complain(f"error: {error.format_message()}")
         sys.exit(error.exit_code)
     except TpvideoError as error:
-        _complain(f"error: {_explained(error)}")
+        _complain(f"error: {in_one_line(error)}")
         sys.exit(2 if isinstance(error, ConfigError) else 1)
     sys.exit(code)
 
@@ -257,15 +259,8 @@ def render(
     return INTERRUPTED if report.is_stopped else 0
 
 
-program = Program(render, [weights, doctor])
+program = Program(render, [batch_command(render), live, weights, doctor])
 
 
 def _complain(text: str) -> None:
     click.echo(f"tpvideo: {text}", err=True)
-
-
-def _explained(error: TpvideoError) -> str:
-    """One line: a stage's own complaint says more than where it arose."""
-    cause = error.__cause__
-    told = cause if isinstance(error, StageError) and isinstance(cause, TpvideoError) else error
-    return " ".join(str(told).split())

@@ -28,6 +28,13 @@ MAY_IMPORT = {
     "pipeline": {"tpvideo.pipeline"},
     "pipeline/_root": {"tpvideo.pipeline"},
     "pipeline/app.py": {"tpvideo", "onnxruntime", "torch"},
+    "pipeline/batch": {"tpvideo.pipeline"},
+    "pipeline/batch/command.py": {"tpvideo", "click"},
+    "pipeline/batch/machine.py": {"tpvideo.pipeline", "torch"},
+    "pipeline/batch/plan.py": {"tpvideo.pipeline", "tpvideo.stages.codecs"},
+    "pipeline/batch/poster.py": {"tpvideo.pipeline", "tpvideo.stages", "PIL"},
+    "pipeline/batch/storage.py": {"tpvideo.pipeline", "tpvideo.weights.folder"},
+    "pipeline/batch/table.py": {"tpvideo.pipeline", "rich"},
     "pipeline/cli.py": {"tpvideo", "click"},
     "pipeline/doctor.py": {"tpvideo.pipeline", "click"},
     "pipeline/doctor_machine.py": {"tpvideo", "av", "onnxruntime", "torch"},
@@ -48,7 +55,13 @@ MAY_IMPORT = {
 PROGRAMS = ("__main__.py", "weights/parity.py", "weights/training/heads/talk.py")
 
 # The one module that nobody but the root, the command line and the tests may build upon.
-ONLY_FOR = {"tpvideo.pipeline.app": {"pipeline/_root/__init__.py", "pipeline/cli.py"}}
+ONLY_FOR = {
+    "tpvideo.pipeline.app": {
+        "pipeline/_root/__init__.py",
+        "pipeline/cli.py",
+        "pipeline/batch/work.py",
+    }
+}
 
 FILES = sorted(
     path for folder in ("pipeline", "stages", "weights") for path in (ROOT / folder).rglob("*.py")

@@ -1,0 +1,1 @@
+"""`tpvideo batch`: many sources in one run, on this machine or on a cluster."""

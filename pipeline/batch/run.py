@@ -1,0 +1,178 @@
+"""A whole batch: skip what is good, hand out the rest, retry, and write down what became of it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+from tpvideo.pipeline.batch.manifest import Manifest
+from tpvideo.pipeline.batch.storage import mark_of
+from tpvideo.pipeline.batch.task import Made, Outcome, Progress, Task
+
+POLL_S = 0.5
+
+
+class Workers(Protocol):
+    """Who carries tasks out; see pool.Pool and ray_cluster.Actors."""
+
+    @property
+    def free(self) -> int: ...
+
+    def submit(self, task: Task) -> str: ...
+
+    def events(self, timeout_s: float) -> Iterable[Progress | Outcome]: ...
+
+    def abort(self) -> None: ...
+
+
+class Watcher(Protocol):
+    """Who is told how the batch goes on; see table."""
+
+    def begun(self, task: Task, worker: str) -> None: ...
+
+    def moved(self, progress: Progress) -> None: ...
+
+    def ended(self, outcome: Outcome) -> None: ...
+
+    def again(self, outcome: Outcome, how: str) -> None: ...
+
+
+@dataclass(slots=True)
+class Plan:
+    """What is left to do, and what needs nothing."""
+
+    wanted: list[Task]
+    settled: list[Outcome]
+    """Good already, or refused."""
+
+
+def examine(tasks: Iterable[Task], manifest: Manifest, *, overwrite: bool) -> Plan:
+    """Decide for every result whether it is good, wanted, or in the way.
+
+    A task of which some results are good is left with the others.
+    """
+    plan = Plan([], [])
+    for task in tasks:
+        source = mark_of(task.source)
+        wanted, good, refused = [], [], []
+        for target in task.targets:
+            verdict, why = manifest.judge(task, source, target)
+            if verdict == "good":
+                known = manifest.records[target.name]
+                good.append(Made(target, known.made.mark))
+            elif verdict == "refused" and not overwrite:
+                refused.append(why)
+            else:
+                wanted.append(target)
+        if refused:
+            reason = "; ".join(refused)
+            plan.settled.append(Outcome(task, "failed", reason, kind="OutputError"))
+        elif wanted:
+            plan.wanted.append(replace(task, targets=tuple(wanted)))
+        else:
+            plan.settled.append(Outcome(task, "good", made=tuple(good), source=source))
+    return plan
+
+
+@dataclass(slots=True)
+class Batch:
+    """The tasks of one run on their way through the workers."""
+
+    workers: Workers
+    watcher: Watcher
+    manifest: Manifest
+    retries: int = 0
+    fail_fast: bool = False
+    outcomes: list[Outcome] = field(default_factory=list)
+    """Of every task, in the order they ended."""
+    is_stopping: bool = False
+    """Nothing further is handed out."""
+    is_aborting: bool = False
+    """What is under way is dropped as well."""
+    _waiting: deque[Task] = field(default_factory=deque)
+    _alone: deque[Task] = field(default_factory=deque)
+    _running: set[str] = field(default_factory=set)
+    _attempts: dict[str, int] = field(default_factory=dict)
+    _crashed: set[str] = field(default_factory=set)
+    _is_abort_sent: bool = False
+
+    def run(self, tasks: Sequence[Task], about: Mapping[str, Any]) -> list[Outcome]:
+        """Carry out all tasks; returns when none is left or under way.
+
+        Args:
+            tasks: with targets that may be written.
+            about: what the manifest says of this run.
+        """
+        self.manifest.promise(tasks, about)
+        self._waiting.extend(tasks)
+        while self._running or (self._is_left and not self.is_stopping):
+            if self.is_aborting and not self._is_abort_sent:
+                self._is_abort_sent = True
+                self.workers.abort()
+            self._hand_out()
+            for event in self.workers.events(POLL_S):
+                if isinstance(event, Progress):
+                    self.watcher.moved(event)
+                else:
+                    self._ended(event)
+        for task in (*self._waiting, *self._alone):
+            self._keep(Outcome(task, "unstarted", "the batch was stopped before its turn"))
+        return self.outcomes
+
+    def stop(self) -> None:
+        """Hand out nothing further; a second call drops what is under way. From a signal."""
+        self.is_aborting = self.is_stopping
+        self.is_stopping = True
+
+    @property
+    def _is_left(self) -> bool:
+        return bool(self._waiting or self._alone)
+
+    def _hand_out(self) -> None:
+        while not self.is_stopping and self._waiting and self.workers.free:
+            self._submit(self._waiting.popleft())
+        # What brought a worker down gets the machine for itself.
+        if not self.is_stopping and self._alone and not self._running and self.workers.free:
+            self._submit(self._alone.popleft())
+
+    def _submit(self, task: Task) -> None:
+        self._running.add(task.source)
+        self._attempts[task.source] = self._attempts.get(task.source, 0) + 1
+        self.watcher.begun(task, self.workers.submit(task))
+
+    def _ended(self, outcome: Outcome) -> None:
+        task = outcome.task
+        self._running.discard(task.source)
+        attempts = self._attempts[task.source]
+        outcome = replace(outcome, attempts=attempts)
+        if outcome.state == "failed" and not self.is_stopping:
+            if outcome.is_crash and task.source not in self._crashed:
+                self._crashed.add(task.source)
+                self._alone.append(task)
+                self.watcher.again(outcome, "once more, on its own, when the others are done")
+                return
+            if outcome.is_worth_retrying and attempts <= self.retries:
+                self._waiting.append(task)
+                self.watcher.again(outcome, f"attempt {attempts + 1} of {self.retries + 1}")
+                return
+        self._keep(outcome)
+        if outcome.state == "failed" and self.fail_fast:
+            self.is_stopping = self.is_aborting = True
+
+    def _keep(self, outcome: Outcome) -> None:
+        self.outcomes.append(outcome)
+        if outcome.state in ("done", "failed"):
+            self.manifest.add(outcome)
+        self.watcher.ended(outcome)
+
+
+def exit_code(outcomes: Sequence[Outcome], *, is_interrupted: bool) -> int:
+    """0: all are there; 3: some are missing; 1: none is there; 130: interrupted."""
+    if is_interrupted:
+        return 130
+    missing = [outcome for outcome in outcomes if outcome.state not in ("done", "good")]
+    if not missing:
+        return 0
+    return 1 if len(missing) == len(outcomes) else 3

@@ -1,0 +1,202 @@
+"""One task after the other in one process, with the networks loaded once."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tpvideo.pipeline.batch.storage import LocalFolder, mark_of
+from tpvideo.pipeline.batch.task import Made, Outcome, Progress, Task
+from tpvideo.pipeline.config import Settings
+from tpvideo.pipeline.errors import (
+    ConfigError,
+    InputError,
+    MissingExtraError,
+    NoFaceError,
+    StageError,
+    in_one_line,
+)
+from tpvideo.pipeline.runner import Pipeline
+
+if TYPE_CHECKING:
+    from tpvideo.pipeline.app import Networks
+
+PROGRESS_INTERVAL_S = 0.5
+
+FINAL = (ConfigError, InputError, NoFaceError, MissingExtraError)
+"""Errors that another attempt will not mend."""
+
+Load = Callable[[Settings], "Networks"]
+"""Reads the networks that settings name; a function that another process can import."""
+
+
+def load_networks(settings: Settings) -> Networks:
+    """The networks that the settings name, on the device that they choose."""
+    from tpvideo.pipeline import app
+
+    return app.load_networks(settings, app.pick_machine(settings))
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What all tasks of a batch have in common; goes to every worker."""
+
+    settings: Settings
+    out: str
+    """The output folder."""
+    load: Load = load_networks
+
+
+class Workbench:
+    """Carries out tasks, one at a time."""
+
+    def __init__(self, job: Job, name: str = "") -> None:
+        """Loads the networks.
+
+        Raises:
+            WeightsError, ConfigError, MissingExtraError: no task of this batch can be done.
+        """
+        from tpvideo.pipeline import app
+
+        app.share_cores()
+        self.job = job
+        self.name = name
+        self.networks = job.load(job.settings)
+        self._pipeline: Pipeline | None = None
+        self._is_abort_asked = False
+
+    def run(self, task: Task, tell: Callable[[Progress], None] = lambda _: None) -> Outcome:
+        """Make the results of a source; whatever goes wrong is in the outcome.
+
+        Args:
+            task: what to do.
+            tell: called a few times a second, in another thread.
+        """
+        self._is_abort_asked = False
+        started_s, cpu_s = time.perf_counter(), time.process_time()
+        with _notices() as notices:
+            outcome = self._attempt(task, tell)
+        return replace(
+            outcome,
+            elapsed_s=time.perf_counter() - started_s,
+            cpu_s=time.process_time() - cpu_s,
+            notices=tuple(notices),
+            worker=self.name,
+            resident_bytes=resident_bytes(),
+        )
+
+    def abort(self) -> None:
+        """Drop the task under way; from any thread."""
+        self._is_abort_asked = True
+        if self._pipeline is not None:
+            self._pipeline.abort()
+
+    def _attempt(self, task: Task, tell: Callable[[Progress], None]) -> Outcome:
+        from tpvideo.pipeline.batch import poster
+
+        folder = LocalFolder(Path(self.job.out))
+        try:
+            return self._render(task, folder, tell)
+        except KeyboardInterrupt:
+            return Outcome(task, "interrupted")
+        except Exception as error:  # also those of libraries: one bad file must not end the rest
+            return Outcome(
+                task,
+                "failed",
+                in_one_line(error),
+                kind=type(_cause(error)).__name__,
+                source=mark_of(task.source, with_hash=True),
+                poster=poster.of_source(task.source),
+                is_worth_retrying=not isinstance(_cause(error), FINAL),
+            )
+        finally:
+            self._pipeline = None
+
+    def _render(self, task: Task, folder: LocalFolder, tell: Callable[[Progress], None]) -> Outcome:
+        from tpvideo.pipeline import app
+        from tpvideo.pipeline.batch.poster import PosterSink
+
+        settings, source = self.job.settings, Path(task.source)
+        paths = [folder.path_for(target.name) for target in task.targets]
+        sink = PosterSink([app.file_sink(source, path, settings) for path in paths])
+        yaws = [target.yaw_rad for target in task.targets]
+        pipeline = app.assemble_views(source, yaws, sink, settings, self.networks)
+        self._pipeline = pipeline
+        if self._is_abort_asked:
+            raise KeyboardInterrupt
+        with _told(pipeline, task, tell):
+            report = pipeline.run()
+        marks = [mark_of(path, with_hash=True) for path in paths]
+        made = [
+            Made(target, mark) for target, mark in zip(task.targets, marks, strict=True) if mark
+        ]
+        return Outcome(
+            task,
+            "done",
+            made=tuple(made),
+            source=mark_of(source, with_hash=True),
+            frames=report.frames,
+            bottleneck=report.bottleneck,
+            poster=sink.poster(),
+        )
+
+
+def resident_bytes() -> int:
+    """Memory this process holds now; 0 where the system does not say."""
+    try:
+        with open("/proc/self/statm", encoding="ascii") as file:
+            return int(file.read().split()[1]) * 4096
+    except OSError:
+        return 0
+
+
+def _cause(error: BaseException) -> BaseException:
+    """What made a stage fail; other errors speak for themselves."""
+    return error.__cause__ or error if isinstance(error, StageError) else error
+
+
+@contextmanager
+def _told(pipeline: Pipeline, task: Task, tell: Callable[[Progress], None]) -> Iterator[None]:
+    """Report how far the run is while the block lasts."""
+    is_over = threading.Event()
+
+    def repeat() -> None:
+        while not is_over.wait(PROGRESS_INTERVAL_S):
+            report = pipeline.report()
+            total = pipeline.info.frames if pipeline.info else None
+            tell(Progress(task, report.frames, total, report.elapsed_s))
+
+    thread = threading.Thread(target=repeat, name="tpvideo-progress")
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()
+
+
+class _Kept(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage())
+
+
+@contextmanager
+def _notices() -> Iterator[list[str]]:
+    """What the stages warn of while the block lasts."""
+    kept = _Kept()
+    logger = logging.getLogger("tpvideo")
+    logger.addHandler(kept)
+    try:
+        yield kept.lines
+    finally:
+        logger.removeHandler(kept)
