@@ -120,7 +120,7 @@ class Report:
     def _place(self, loss: Loss) -> str:
         assert loss.first is not None and loss.last is not None
         frames = _span(str(loss.first.index), str(loss.last.index))
-        word = "frame" if loss.first is loss.last else "frames"
+        word = "frame" if loss.first == loss.last else "frames"
         if self.time_base is None or (at_s := loss.seconds(self.time_base, self.zero_pts)) is None:
             return f"{word} {frames}"
         return f"{_span(clock_text(at_s[0]), clock_text(at_s[1]))} ({word} {frames})"

@@ -17,6 +17,7 @@ from av.video.stream import VideoStream
 
 from tpvideo.pipeline.errors import ConfigError, InputError
 from tpvideo.pipeline.frame import Decoded, Image, Stamp, StreamInfo
+from tpvideo.pipeline.losses import Losses
 from tpvideo.stages.clock import Clock
 from tpvideo.stages.limits import Limits
 from tpvideo.stages.media import INDEXED, Trim, check_trim, open_media, pick_video, start_of
@@ -38,7 +39,8 @@ class FileSource:
     Stamps hold the file's own pts in the stream's time base, also after a trim; whoever writes the
     frames moves picture and sound together so that the result starts at zero. Missing, repeated
     and backward times are repaired to rise strictly. Damaged packets are skipped. Whatever had to
-    be done to the source is in `notices`, one line each, and logged as a warning when it ends.
+    be done to the source is in `notices`, one line each, and logged as a warning when it ends; what
+    could not be read is in `losses`.
     """
 
     def __init__(
@@ -63,6 +65,8 @@ class FileSource:
             raise ConfigError(f"decoder must be av, decord or ffmpeg, got {decoder}")
         self.path = Path(path)
         self.notices: list[str] = []
+        self.losses = Losses()
+        self._damage = Damage()
         self._decoder = decoder
         self._begin, self._end = check_trim(trim)
         self._limits = limits or Limits()
@@ -142,20 +146,32 @@ class FileSource:
         end_s: Fraction | None,
     ) -> Iterator[Decoded]:
         clock = Clock(info.time_base, info.rate)
-        kept = 0
+        kept = passed_over = 0
+        stamp: Stamp | None = None
         for reported, convert in pictures:
             pts = clock.repair(reported)
             if end_s is not None and pts * info.time_base >= end_s:
                 break
             if first_s is None or pts * info.time_base >= first_s:
-                yield Decoded(Stamp(kept, pts), convert())
+                stamp = Stamp(kept, pts)
                 kept += 1
+                self._limits.expect_frames(self.path, kept)
+                self._note_damage(passed_over, stamp)
+                yield Decoded(stamp, convert())
+            passed_over = self._damage.packets
+        self._note_damage(passed_over, stamp)
         if clock.repaired:
             self.notices.append(
                 f"{clock.repaired} frame times did not rise or were missing: repaired"
             )
-        if first_s is None and end_s is None and kept < promised:
+        missing = promised - self._damage.unshown - kept
+        if first_s is None and end_s is None and missing > 0:
+            self.losses.add("frame that the file promises could not be decoded", stamp, missing)
             self.notices.append(f"the file promises {promised} frames, {kept} could be decoded")
+
+    def _note_damage(self, passed_over: int, stamp: Stamp | None) -> None:
+        if self._damage.packets > passed_over:
+            self.losses.add("damaged packet passed over", stamp, self._damage.packets - passed_over)
 
     def _av_frames(
         self, container: InputContainer, stream: VideoStream, first_s: Fraction | None
@@ -168,7 +184,7 @@ class FileSource:
         stream.codec_context.options = {"max_pixels": str(self._limits.pixels)}
         if first_s is not None:
             seek_before(container, stream, first_s)
-        damage = Damage()
+        damage = self._damage
         upright: Upright | None = None
         for frame in decode(container, stream, damage):
             if upright is None:
@@ -226,6 +242,8 @@ class Damage:
     """How much of a stream could not be read."""
 
     packets: int = 0
+    unshown: int = 0
+    """Packets that the file itself says not to show, as an edit list does."""
 
 
 def decode(container: InputContainer, stream: VideoStream, damage: Damage) -> Iterator[VideoFrame]:
@@ -244,6 +262,7 @@ def decode(container: InputContainer, stream: VideoStream, damage: Damage) -> It
                 return
             packets = container.demux(stream)
             continue
+        damage.unshown += packet.is_discard
         try:
             yield from packet.decode()
         except av.error.EOFError:

@@ -16,6 +16,7 @@ from tpvideo.stages.codecs import ALPHA_SUFFIXES, MOVIE_FORMATS, pick_codec
 from tpvideo.stages.media import Trim
 from tpvideo.stages.movie import MovieWriter
 from tpvideo.stages.pictures import PICTURE_SUFFIXES, SequenceWriter, StillWriter
+from tpvideo.stages.provenance import Provenance
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +60,7 @@ class FileSink:
         resume: bool = False,
         transparent: bool = False,
         metadata: Mapping[str, str] | None = None,
+        provenance: Provenance | None = None,
     ) -> None:
         """
         Args:
@@ -71,7 +73,8 @@ class FileSink:
             overwrite: replace an existing target, and what an interrupted run left of it.
             resume: `recover` may go on with what an interrupted run left of a film.
             transparent: frames will carry alpha.
-            metadata: tags for the container, such as title or comment.
+            metadata: tags for the container, such as title or copyright; pictures have none.
+            provenance: the note that this is a synthetic view, for films and pictures alike.
 
         Raises:
             ConfigError: crf or audio makes no sense.
@@ -93,7 +96,9 @@ class FileSink:
             if transparent and suffix in (".jpg", ".jpeg"):
                 raise OutputError(self.target, "JPEG has no transparency; use .png or .webp")
             many = self._is_folder or self._is_numbered
-            self._writer = SequenceWriter(self.target) if many else StillWriter(self.target)
+            xmp = provenance.xmp() if provenance else None
+            kind = SequenceWriter if many else StillWriter
+            self._writer = kind(self.target, xmp)
             return
         if suffix not in MOVIE_FORMATS:
             known = " ".join([*MOVIE_FORMATS, *PICTURE_SUFFIXES])
@@ -108,7 +113,7 @@ class FileSink:
             crf=crf,
             sound_from=self._source if audio == "copy" else None,
             trim=trim,
-            metadata=dict(metadata or {}),
+            metadata={**(metadata or {}), **(provenance.film_tags() if provenance else {})},
         )
 
     @property

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image as Pillow
+from PIL.PngImagePlugin import PngInfo
 
 from tpvideo.pipeline.errors import OutputError
 from tpvideo.pipeline.frame import Rendered, StreamInfo
@@ -23,6 +24,8 @@ SAVE_OPTIONS: dict[str, dict[str, Any]] = {
     ".jpeg": {"quality": 95, "subsampling": 0},
     ".webp": {"quality": 95},
 }
+PNG_XMP = "XML:com.adobe.xmp"
+"""Where a PNG keeps XMP."""
 
 
 def part_of(target: Path) -> Path:
@@ -42,10 +45,12 @@ def output_errors(target: Path) -> Iterator[None]:
 class StillWriter:
     """The one picture of a photograph."""
 
-    def __init__(self, target: Path) -> None:
+    def __init__(self, target: Path, xmp: bytes | None = None) -> None:
+        """`xmp` is a packet of metadata to put into the picture."""
         self.notices: list[str] = []
         self.losses = Losses()
         self._target = target
+        self._xmp = xmp
         self._part = part_of(target)
 
     def open(self, info: StreamInfo) -> None:
@@ -59,7 +64,7 @@ class StillWriter:
     def consume(self, item: Rendered) -> None:
         """Write the picture beside its name."""
         with output_errors(self._target):
-            save_picture(item, self._part)
+            save_picture(item, self._part, self._xmp)
 
     def finish(self) -> None:
         """Give the picture its name."""
@@ -77,11 +82,16 @@ class StillWriter:
 class SequenceWriter:
     """Every frame a picture of its own, numbered from 0; PNG when the target is a folder."""
 
-    def __init__(self, target: Path) -> None:
-        """Raises OutputError when the name does not hold exactly one number like %05d."""
+    def __init__(self, target: Path, xmp: bytes | None = None) -> None:
+        """`xmp` goes into every picture.
+
+        Raises:
+            OutputError: the name does not hold exactly one number like %05d.
+        """
         self.notices: list[str] = []
         self.losses = Losses()
         self._target = target
+        self._xmp = xmp
         self._is_folder = target.suffix.lower() not in PICTURE_SUFFIXES or target.is_dir()
         self._pattern = "%05d.png" if self._is_folder else target.name
         try:
@@ -103,7 +113,7 @@ class SequenceWriter:
     def consume(self, item: Rendered) -> None:
         """Write one picture, numbered by its place in the stream."""
         with output_errors(self._target):
-            save_picture(item, self._part / (self._pattern % item.stamp.index))
+            save_picture(item, self._part / (self._pattern % item.stamp.index), self._xmp)
 
     def finish(self) -> None:
         """Move the pictures to where they belong."""
@@ -118,8 +128,14 @@ class SequenceWriter:
         shutil.rmtree(self._part, ignore_errors=True)
 
 
-def save_picture(item: Rendered, path: Path) -> None:
-    """Write one frame, with its alpha when it has one."""
+def save_picture(item: Rendered, path: Path, xmp: bytes | None = None) -> None:
+    """Write one frame, with its alpha when it has one, and with its metadata."""
     pixels = item.rgb if item.alpha is None else np.dstack([item.rgb, item.alpha])
     suffix = path.suffix.lower()
-    Pillow.fromarray(np.ascontiguousarray(pixels)).save(path, **SAVE_OPTIONS[suffix])
+    options = dict(SAVE_OPTIONS[suffix])
+    if xmp is not None and suffix == ".png":
+        options["pnginfo"] = PngInfo()
+        options["pnginfo"].add_itxt(PNG_XMP, xmp.decode())
+    elif xmp is not None:
+        options["xmp"] = xmp
+    Pillow.fromarray(np.ascontiguousarray(pixels)).save(path, **options)
