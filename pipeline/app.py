@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,10 +13,10 @@ from onnxruntime import InferenceSession
 
 from tpvideo.pipeline.config import Settings
 from tpvideo.pipeline.errors import ConfigError
-from tpvideo.pipeline.frame import Decoded, Inverted, Matted
+from tpvideo.pipeline.frame import Decoded, Inverted, Matted, Views
 from tpvideo.pipeline.metrics import Report
 from tpvideo.pipeline.runner import Flow, Pipeline, read
-from tpvideo.pipeline.stage import Stage
+from tpvideo.pipeline.stage import Sink, Stage
 from tpvideo.stages.backdrop import parse_backdrop
 from tpvideo.stages.codecs import default_suffix
 from tpvideo.stages.decode import FileSource
@@ -30,6 +31,7 @@ from tpvideo.stages.media import expect_file
 from tpvideo.stages.networks.triplanenet import TriPlaneNet
 from tpvideo.stages.precision import working_dtype
 from tpvideo.stages.render import NovelView
+from tpvideo.stages.views import SeveralViews
 from tpvideo.weights import store
 
 INSIGHTFACE_PACK = "buffalo_l"
@@ -92,6 +94,32 @@ def assemble(
     return (
         inverted(source, settings, machine, networks).then(view).into(sink, capacity=settings.queue)
     )
+
+
+def assemble_views(
+    source: Path,
+    yaws_rad: Sequence[float],
+    sink: Sink[Views],
+    settings: Settings,
+    networks: Networks,
+) -> Pipeline:
+    """The chain for one source seen from several sides: one inversion, a rendering for each.
+
+    Args:
+        source: a video or a photograph.
+        yaws_rad: where the cameras stand; the settings' own yaw is not used.
+        sink: takes as many pictures of every frame; see stages.views.
+        settings: everything else.
+        networks: of an earlier load_networks.
+    """
+    expect_file(source)
+    machine = working_machine(pick_machine(settings), networks)
+    views = [
+        novel_view(replace(settings, yaw_rad=yaw_rad), machine, networks.triplane)
+        for yaw_rad in yaws_rad
+    ]
+    chain = inverted(source, settings, machine, networks).then(SeveralViews(views))
+    return chain.into(sink, capacity=settings.queue)
 
 
 def file_sink(source: Path, target: str | os.PathLike[str], settings: Settings) -> FileSink:
