@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn, get_args
+from typing import Any, NoReturn
 
 import click
 
@@ -18,6 +18,7 @@ from tpvideo.pipeline.batch.command import batch_command
 from tpvideo.pipeline.doctor import doctor
 from tpvideo.pipeline.errors import ConfigError, TpvideoError, in_one_line
 from tpvideo.pipeline.live.command import live
+from tpvideo.pipeline.options import choice, parse_face, parsed
 from tpvideo.weights.cli import weights
 
 INTERRUPTED = 130
@@ -69,32 +70,12 @@ class Program(click.Group):
         return super().invoke(ctx) if ctx.command is self else ctx.command.invoke(ctx)
 
 
-def _parsed(parse: Callable[[str], object]) -> Callable[..., object]:
-    """A click callback that turns an option's text into its value, or complains in one line."""
-
-    def convert(ctx: click.Context, param: click.Parameter, text: str | None) -> object:
-        try:
-            return None if text is None else parse(text)
-        except ConfigError as error:
-            raise click.BadParameter(str(error), ctx, param) from error
-
-    return convert
-
-
-def _face(text: str) -> str | int:
-    return int(text) if text.isdecimal() else text
-
-
 def _count(text: str) -> int | None:
     if text == "auto":
         return None
     if not text.isdecimal():
         raise ConfigError(f"must be auto or a number, got {text!r}")
     return int(text)
-
-
-def _choice(kind: Any) -> click.Choice[str]:
-    return click.Choice(get_args(kind))
 
 
 @click.command(
@@ -116,7 +97,7 @@ def _choice(kind: Any) -> click.Choice[str]:
     "--yaw",
     "yaw_rad",
     metavar="ANGLE",
-    callback=_parsed(config.parse_angle),
+    callback=parsed(config.parse_angle),
     default="0",
     help="Turn the camera about the vertical: radians, or 17deg. At most 1.2 rad.",
 )
@@ -124,13 +105,13 @@ def _choice(kind: Any) -> click.Choice[str]:
     "--pitch",
     "pitch_rad",
     metavar="ANGLE",
-    callback=_parsed(config.parse_angle),
+    callback=parsed(config.parse_angle),
     default="0",
     help="Move the camera up. At most 0.8 rad.",
 )
 @click.option(
     "--view",
-    type=_choice(config.View),
+    type=choice(config.View),
     default="fixed",
     help="fixed: the head stays in place; follow: the speaker's own motion stays.",
 )
@@ -143,7 +124,7 @@ def _choice(kind: Any) -> click.Choice[str]:
 @click.option("--size", type=int, default=512, help="Side of the picture in pixels.")
 @click.option(
     "--detail",
-    type=_choice(config.Detail),
+    type=choice(config.Detail),
     default="auto",
     help="Take visible detail from the source frame, or all of it from the model's volume; auto "
     "takes it except with published models.",
@@ -151,13 +132,13 @@ def _choice(kind: Any) -> click.Choice[str]:
 @click.option(
     "--output",
     "layout",
-    type=_choice(config.Layout),
+    type=choice(config.Layout),
     default="crop",
     help="The novel view alone, or beside the source.",
 )
 @click.option("--crf", type=int, default=18, help="0 is best, 51 smallest.")
 @click.option("--codec", metavar="NAME", help="h264, hevc, vp9 or prores. [default: by the suffix]")
-@click.option("--audio", type=_choice(config.Audio), default="copy")
+@click.option("--audio", type=choice(config.Audio), default="copy")
 @click.option(
     "--model",
     default="default",
@@ -170,32 +151,32 @@ def _choice(kind: Any) -> click.Choice[str]:
     metavar="NAME|PATH",
     help="auto, modnet, none, or an ONNX file with MODNet's contract.",
 )
-@click.option("--face-model", type=_choice(config.FaceModel), default="auto")
+@click.option("--face-model", type=choice(config.FaceModel), default="auto")
 @click.option(
     "--face",
     metavar="largest|center|N",
-    callback=_parsed(_face),
+    callback=parsed(parse_face),
     default="largest",
     help="Which face, when there are several; 1 is the leftmost.",
 )
 @click.option(
     "--on-lost",
-    type=_choice(config.OnLost),
+    type=choice(config.OnLost),
     default="hold",
     help="What to show while no face is in sight.",
 )
 @click.option(
     "--smooth",
     metavar="auto|off|0..1",
-    callback=_parsed(config.parse_smooth),
+    callback=parsed(config.parse_smooth),
     default="auto",
     help="All smoothing in time.",
 )
-@click.option("--decoder", type=_choice(config.Decoder), default="av")
+@click.option("--decoder", type=choice(config.Decoder), default="av")
 @click.option(
     "--trim",
     metavar="FROM-TO",
-    callback=_parsed(config.parse_trim),
+    callback=parsed(config.parse_trim),
     help="Only this part of the source, such as 0:05-0:20.",
 )
 @click.option(
@@ -207,31 +188,31 @@ def _choice(kind: Any) -> click.Choice[str]:
 @click.option(
     "--batch-size",
     metavar="auto|N",
-    callback=_parsed(_count),
+    callback=parsed(_count),
     default="auto",
     help="Most frames inverted at once.",
 )
 @click.option(
     "--max-pixels",
     metavar="N",
-    callback=_parsed(config.parse_count),
+    callback=parsed(config.parse_count),
     default="100M",
     help="Refuse sources whose pictures are larger.",
 )
 @click.option(
     "--max-frames",
     metavar="N",
-    callback=_parsed(config.parse_count),
+    callback=parsed(config.parse_count),
     default="900k",
     help="Refuse sources with more frames.",
 )
-@click.option("--device", type=_choice(config.Device), default="auto")
-@click.option("--precision", type=_choice(config.Precision), default="auto")
+@click.option("--device", type=choice(config.Device), default="auto")
+@click.option("--precision", type=choice(config.Precision), default="auto")
 @click.option("--overwrite", is_flag=True, help="Replace the target if it exists.")
 @click.option(
     "--progress",
     "style",
-    type=_choice(progress.Style),
+    type=choice(progress.Style),
     default="auto",
     help="A bar on a terminal, lines elsewhere.",
 )

@@ -30,7 +30,7 @@ def shown(pipeline: Pipeline, style: Style) -> Iterator[None]:
     if style == "none":
         yield
     elif style == "plain" or not console.is_terminal:
-        with _every(LINE_INTERVAL_S, lambda: _say_line(pipeline)):
+        with every(LINE_INTERVAL_S, lambda: _say_line(pipeline)):
             yield
     else:
         with _bar(pipeline, console):
@@ -55,20 +55,24 @@ def notices(*, shown: bool) -> Iterator[None]:
 
 def show_outcome(report: Report, target: Path) -> None:
     """Print what was written, and a table of where the time went."""
+    show_table(report)
+    how = "interrupted; a shorter, whole file: " if report.is_stopped else ""
+    rate = report.frames / report.elapsed_s if report.elapsed_s else 0.0
+    Console(highlight=False, soft_wrap=True).print(
+        f"{how}{report.frames} frames in {report.elapsed_s:.1f} s ({rate:.2f} a second): {target}",
+        markup=False,
+    )
+
+
+def show_table(report: Report) -> None:
+    """Print a table of where the time went."""
     table = Table(box=None, pad_edge=False)
     for column in COLUMNS:
         table.add_column(column, justify="left" if column == "stage" else "right")
     table.add_column("")
     for row in report.rows():
         table.add_row(*row, "<- limits this run" if row[0] == report.bottleneck else "")
-    console = Console(highlight=False, soft_wrap=True)
-    console.print(table)
-    how = "interrupted; a shorter, whole file: " if report.is_stopped else ""
-    rate = report.frames / report.elapsed_s if report.elapsed_s else 0.0
-    console.print(
-        f"{how}{report.frames} frames in {report.elapsed_s:.1f} s ({rate:.2f} a second): {target}",
-        markup=False,
-    )
+    Console(highlight=False, soft_wrap=True).print(table)
 
 
 class _Lines(logging.Handler):
@@ -117,12 +121,12 @@ def _bar(pipeline: Pipeline, console: Console) -> Iterator[None]:
                 refresh=True,
             )
 
-        with _every(BAR_INTERVAL_S, draw):
+        with every(BAR_INTERVAL_S, draw):
             yield
 
 
 @contextmanager
-def _every(interval_s: float, act: Callable[[], None]) -> Iterator[None]:
+def every(interval_s: float, act: Callable[[], None]) -> Iterator[None]:
     """Call `act` in a thread of its own again and again while the block runs."""
     is_over = threading.Event()
 

@@ -13,8 +13,9 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # Beyond these, only the standard library and numpy are free for all.
 GUARDED = {
-    "PIL", "av", "click", "cv2", "decord", "ffmpeg", "insightface", "numba", "onnx", "onnxruntime",
-    "platformdirs", "rich", "safetensors", "scipy", "skimage", "torch", "torchvision", "tpvideo",
+    "PIL", "aiohttp", "av", "click", "cv2", "decord", "ffmpeg", "insightface", "numba", "onnx",
+    "onnxruntime", "platformdirs", "pyvirtualcam", "rich", "safetensors", "scipy", "skimage",
+    "torch", "torchvision", "tpvideo",
 }  # fmt: skip
 
 WEIGHTS = {
@@ -39,6 +40,12 @@ MAY_IMPORT = {
     "pipeline/doctor.py": {"tpvideo.pipeline", "click"},
     "pipeline/doctor_machine.py": {"tpvideo", "av", "onnxruntime", "torch"},
     "pipeline/doctor_models.py": {"tpvideo", "torch"},
+    "pipeline/live": {"tpvideo.pipeline", "tpvideo.stages"},
+    "pipeline/live/command.py": {"tpvideo.pipeline", "tpvideo.stages.camera", "click"},
+    "pipeline/live/page": {"tpvideo.pipeline", "tpvideo.stages.camera", "PIL", "aiohttp"},
+    "pipeline/live/view.py": {"tpvideo.pipeline", "tpvideo.stages", "PIL"},
+    "pipeline/live/virtual_camera.py": {"tpvideo.pipeline", "pyvirtualcam"},
+    "pipeline/options.py": {"tpvideo.pipeline", "click"},
     "pipeline/progress.py": {"tpvideo.pipeline", "rich"},
     "stages": {
         "tpvideo.pipeline", "tpvideo.stages", "tpvideo.weights.store",
@@ -60,6 +67,7 @@ ONLY_FOR = {
         "pipeline/_root/__init__.py",
         "pipeline/cli.py",
         "pipeline/batch/work.py",
+        "pipeline/live/session.py",
     }
 }
 

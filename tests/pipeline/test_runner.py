@@ -445,3 +445,47 @@ def test_live_stages_do_not_wait_for_a_full_batch() -> None:
     source = Numbers(2, before=wait_for_the_first)
     Pipeline(source, [add], sink, live=True).run()
     assert add.sizes == [1, 1]
+
+
+def test_a_limit_of_frames_in_flight_leaves_no_queue_before_the_slow_stage() -> None:
+    """Five stages with room between them: without the limit the slow one would have ten frames
+    before it, each older than the next."""
+    counts: list[int] = []
+    in_flight: set[int] = set()
+
+    def enter(items: Sequence[int]) -> None:
+        in_flight.update(items)
+        counts.append(len(in_flight))
+
+    sink = Collect(before=in_flight.discard)
+    chain = read(Numbers(300)).then(Do(enter)).then(Do(len)).then(Do(len)).then(Do(len))
+    report = chain.into(sink, capacity=2, live=True, in_flight=2).run()
+    assert max(counts) <= 2
+    assert report.dropped == 300 - len(sink.items)
+    assert sink.items[-1] == 299
+
+
+def test_failure_ends_a_run_whose_frames_in_flight_are_at_their_limit() -> None:
+    chain = read(Numbers(ENDLESS)).then(Add()).then(Do(fail_in_batch))
+    with pytest.raises(StageError, match="broken"):
+        chain.into(Collect(), live=True, in_flight=1).run()
+
+
+def test_a_source_that_waits_can_see_that_the_run_has_failed() -> None:
+    """As a camera that is unplugged waits for its return."""
+    is_over = Event()
+
+    def wait(number: int) -> None:
+        if number == 1:
+            while not pipeline.is_stopping:
+                is_over.is_set()
+            is_over.set()
+
+    pipeline = read(Numbers(ENDLESS, before=wait)).then(Do(fail_in_batch)).into(Collect())
+    with pytest.raises(StageError, match="broken"):
+        pipeline.run()
+    is_over.wait()
+
+
+def fail_in_batch(items: Sequence[int]) -> None:
+    raise ValueError("broken")

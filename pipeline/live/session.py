@@ -1,0 +1,222 @@
+"""A live run put together: camera, stages that follow the knobs, outputs, and what it tells."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tpvideo.pipeline import app
+from tpvideo.pipeline.config import Settings
+from tpvideo.pipeline.errors import ConfigError
+from tpvideo.pipeline.frame import Decoded, Matted
+from tpvideo.pipeline.live.controls import Controls, Panel, Steered
+from tpvideo.pipeline.live.latency import Budget, Meter
+from tpvideo.pipeline.live.outputs import FanOut, Output
+from tpvideo.pipeline.live.presets import PRESETS
+from tpvideo.pipeline.live.recording import Clips, Recording
+from tpvideo.pipeline.live.view import LiveView
+from tpvideo.pipeline.metrics import Report
+from tpvideo.pipeline.runner import Pipeline, read
+from tpvideo.pipeline.stage import Stage
+from tpvideo.stages.camera import TIME_BASE, LiveSource
+from tpvideo.stages.face import FaceCrop, PoseSmoother
+from tpvideo.stages.invert import Inversion
+from tpvideo.stages.matting import Matting, open_matting
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """Which outputs a session is to have."""
+
+    page: bool = False
+    host: str = "127.0.0.1"
+    port: int = 8765
+    window: bool = False
+    virtual_cam: str | None = None
+    """A device's name, or "auto"."""
+    record: Path | None = None
+    overwrite: bool = False
+    max_latency_s: float | None = None
+    """Latency that 95 % of the pictures are to keep, at the price of a cheaper preset."""
+    in_flight: int | None = None
+    """Most frames between camera and output; None chooses by device."""
+    seconds: float | None = None
+    """End the session after so long."""
+
+
+class Session:
+    """Everything that one live run needs, made before it starts.
+
+    Args:
+        source: where pictures come from; a PageCamera needs the page among what is wanted.
+        settings: what to make of them; view, background, smoothing and angles are first values.
+        controls: how the knobs stand at first.
+        wanted: where the pictures go.
+        networks: of an earlier load_networks; None loads them.
+        on_ready: told the page's address, once there is one.
+
+    Raises:
+        ConfigError: no output is wanted, or a setting makes no sense live.
+        WeightsError, MissingExtraError: something that is needed is not there.
+    """
+
+    def __init__(
+        self,
+        source: LiveSource,
+        settings: Settings,
+        controls: Controls,
+        wanted: Wanted,
+        networks: app.Networks | None = None,
+        on_ready: Callable[[str], object] = lambda url: None,
+    ) -> None:
+        self.source = source
+        self.panel = Panel(controls)
+        self.made = Meter("capture to picture")
+        """Until the outputs that wait for nobody (window, virtual camera) have each picture."""
+        self.seen = Meter("capture to page")
+        """Until a browser has drawn it."""
+        self.budget = Budget(wanted.max_latency_s, self.made, self.panel)
+        self._clips = Clips()
+        self._wanted = wanted
+        self.outputs = self._outputs(wanted, on_ready)
+        if not self.outputs:
+            raise ConfigError("there is no output; ask for --page, --window, --virtual-cam or more")
+        self._fan_out = FanOut(self.outputs, self.budget, self.made)
+        self.pipeline = self._assemble(settings, networks)
+        source.is_over = lambda: self.pipeline.is_stopping
+        self._fan_out.stop = self.pipeline.stop
+
+    def run(self) -> Report:
+        """Until the source ends, Ctrl-C is pressed, or the last output is closed."""
+        timer = None
+        if self._wanted.seconds is not None:
+            timer = threading.Timer(self._wanted.seconds, self.pipeline.stop)
+            timer.start()
+        try:
+            return _as_live(self.pipeline.run())
+        finally:
+            if timer is not None:
+                timer.cancel()
+                timer.join()
+
+    def figures(self) -> dict[str, Any]:
+        """What the page shows in numbers and words; latencies in milliseconds."""
+        meter = self._meter()
+        recent = meter.recent()
+        return {
+            "state": self.source.state,
+            "fps": meter.rate(),
+            "p50": recent and recent.p50_s * 1000,
+            "p95": recent and recent.p95_s * 1000,
+            "p99": recent and recent.p99_s * 1000,
+            "dropped": self.pipeline.report().dropped + getattr(self.source, "overwritten", 0),
+            "recording": self._clips.is_recording,
+            "notice": self.budget.said,
+            "presets": list(PRESETS),
+            "controls": asdict(self.panel.controls),
+        }
+
+    def line(self) -> str:
+        """How it goes, in a line."""
+        meter = self._meter()
+        latency = meter.recent()
+        said = f"{meter.name} {latency}" if latency else "no picture yet"
+        dropped = self.pipeline.report().dropped
+        return f"{self.source.state}; {meter.rate():.1f} fps; {said}; {dropped} dropped"
+
+    def account(self, report: Report) -> str:
+        """What happened, once it is over."""
+        lines = [
+            f"{report.frames} pictures in {report.elapsed_s:.1f} s, {report.dropped} frames dropped"
+        ]
+        for meter in (self.made, self.seen):
+            latency = meter.all()
+            if latency is not None:
+                lines.append(f"{meter.name}: {latency} (p50 / p95 / p99) of {latency.pictures}")
+        return "\n".join(lines)
+
+    def _meter(self) -> Meter:
+        """Of what somebody sees, where somebody does."""
+        return self.seen if self.seen.rate() else self.made
+
+    def _outputs(self, wanted: Wanted, on_ready: Callable[[str], object]) -> list[Output]:
+        outputs: list[Output] = []
+        if wanted.page:
+            outputs += [self._page(wanted, on_ready), self._clips]
+        if wanted.record is not None:
+            outputs.append(Recording(wanted.record, overwrite=wanted.overwrite))
+        return outputs
+
+    def _page(self, wanted: Wanted, on_ready: Callable[[str], object]) -> Output:
+        from tpvideo.pipeline.live.page.camera import PageCamera
+        from tpvideo.pipeline.live.page.output import Page
+
+        return Page(
+            wanted.host,
+            wanted.port,
+            figures=self.figures,
+            commands={"turn": self._turn, "record": self._clips.record},
+            meter=self.seen,
+            camera=self.source if isinstance(self.source, PageCamera) else None,
+            recording=lambda: self._clips.newest,
+            on_ready=on_ready,
+        )
+
+    def _turn(self, changes: Any) -> None:
+        if not isinstance(changes, dict):
+            raise ConfigError(f"turn names knobs and values, got {changes!r}")
+        self.panel.turn(**changes)
+
+    def _assemble(self, settings: Settings, networks: app.Networks | None) -> Pipeline:
+        settings = replace(settings, on_lost=_live_loss(settings.on_lost), batch_size=1)
+        machine = app.pick_machine(settings)
+        app.share_cores()
+        networks = networks or app.load_networks(settings, machine)
+        machine = app.working_machine(machine, networks)
+        device, dtype = machine.device, machine.dtype
+        matting: Stage[Decoded, Matted]
+        if networks.matting is not None:
+            matting = Matting(networks.matting, smooth=settings.smooth)
+        else:
+            matting = open_matting(settings.matting, device=str(device), smooth=settings.smooth)
+        face = FaceCrop(networks.finder, choose=settings.face, smooth=settings.smooth)
+        inversion = Inversion(networks.triplane, device=device, dtype=dtype, batch=1)
+        view = app.novel_view(settings, machine, networks.triplane)
+
+        def steer_face(controls: Controls) -> None:
+            if controls.smooth != face.smoother.smooth:
+                face.smoother = PoseSmoother(controls.smooth)
+
+        def steer_matting(controls: Controls) -> None:
+            if isinstance(matting, Matting):
+                matting.smooth = controls.smooth
+
+        return (
+            read(self.source)
+            .then(Steered(matting, self.panel, steer_matting))
+            .then(Steered(face, self.panel, steer_face))
+            .then(inversion)
+            .then(LiveView(view, self.panel, float(TIME_BASE)))
+            .into(
+                self._fan_out,
+                capacity=1,
+                live=True,
+                in_flight=self._wanted.in_flight or (3 if device.type == "cuda" else 2),
+            )
+        )
+
+
+def _live_loss(on_lost: str) -> Any:
+    if on_lost == "fail":
+        raise ConfigError("live, a lost face is no failure: on-lost must be hold, source or blank")
+    return on_lost
+
+
+def _as_live(report: Report) -> Report:
+    """The account with the ends called what they are; a camera's pace is waiting, not work."""
+    camera, *between, show = report.timings
+    camera = replace(camera, stage="camera", starved_s=camera.busy_s, busy_s=0.0)
+    return replace(report, timings=(camera, *between, replace(show, stage="show")))
