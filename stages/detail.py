@@ -4,6 +4,9 @@ The volume knows where the surface is; the frame knows what it looks like. Each 
 new camera sees is looked up in the source crop at full resolution and trusted as far as the
 source saw it, faced it, and agrees with the volume. The volume's own colours fill the rest, after
 a smooth correction toward the fetched ones so that no seam shows.
+
+The surface is as coarse as the volume rendering; so is everything that is computed from it. Only
+the colours are looked up for every pixel.
 """
 
 from __future__ import annotations
@@ -23,6 +26,9 @@ of the distance between the eyes, the depth error of a small volume."""
 DISAGREES_AT = 0.5
 """Difference of coarse colours (0..1) at which a fetched colour is no longer believed."""
 
+LEAST_SHARE = 0.02
+"""Of the mirrored half in a pixel; below, it is not looked up."""
+
 
 class Seen(NamedTuple):
     """A rendered volume as one camera sees it."""
@@ -35,55 +41,124 @@ class Seen(NamedTuple):
     """[B, 1, R, R] opacity, 0..1."""
 
 
+class _Found(NamedTuple):
+    """Where a source shows points, and how far it is to be believed; all at the side L."""
+
+    grid: Tensor
+    """[B, 2, L, L] position (x, y) in its picture, -1..1."""
+    trust: Tensor
+    """[B, 1, L, L] 0..1, how well it saw them."""
+    rgba: Tensor
+    """[B, 4, L, L] coarse colours and matte there."""
+
+
 def sharpen(
-    colours: Tensor, alphas: Tensor, target: Seen, crops: Tensor, mattes: Tensor, source: Seen
-) -> Tensor:
+    colours: Tensor,
+    alphas: Tensor,
+    target: Seen,
+    crops: Tensor,
+    mattes: Tensor,
+    source: Seen,
+    size: int,
+) -> tuple[Tensor, Tensor]:
     """Put the source's own detail on a rendered picture.
 
     Args:
-        colours: [B, 3, T, T] rendered picture, premultiplied, 0..1.
-        alphas: [B, 1, T, T] its opacity.
+        colours: [B, 3, V, V] rendered picture, premultiplied, 0..1.
+        alphas: [B, 1, V, V] its opacity.
         target: the volume from the new camera.
         crops: [B, 3, S, S] source crops, straight colours, 0..1.
         mattes: [B, 1, S, S] their mattes.
         source: the volume from the source's camera.
+        size: T, side of the result.
 
     Returns:
-        [B, 3, T, T] premultiplied, 0..1.
+        [B, 3, T, T] premultiplied colours and [B, 1, T, T] opacity, 0..1.
     """
-    side = colours.shape[-1]
+    side = 2 * target.depth.shape[-1]
     points, toward = _surface(target, side)
     normals = _normals(points, toward)
-    rendered = colours / alphas.clamp(min=1e-2)
-    opaque = (alphas - 0.3).div(0.6).clamp(0, 1)
-
+    pictures = _cut_out(crops, mattes, side)
+    small = F.interpolate(pictures, size=(side, side), mode="area")
     solid = source._replace(depth=_solid_depth(source))
-    fetched, trust = _fetch(points, normals, crops, mattes, solid)
-    trust = trust * _agreement(fetched, rendered) * opaque
-    trust = _blur(trust, max(1, side // 96)) * (trust > 0.01)
-    corrected = rendered + _spread(fetched - rendered, trust)
+    rendered = colours / alphas.clamp(min=1e-2)
+    coarse = _resized(rendered, side)
+    opaque = (_resized(alphas, side) - 0.3).div(0.6).clamp(0, 1)
+
+    own = _find(points, normals, toward, small, solid)
+    trust = own.trust * _agreement(own.rgba[:, :3], coarse) * opaque
+    trust = _blur(trust, 1) * (trust > 0.01)
+    correction = _spread(own.rgba[:, :3] - coarse, trust)
+    picture = _enlarged(rendered + _enlarged(correction, rendered.shape[-1]), size)
+    fields = _enlarged(torch.cat([own.grid, trust], dim=1), size)
+    fetched = _look_up(pictures, fields[:, :2])
+    trust = fields[:, 2:] * ((fetched[:, 3:] - 0.5).mul(2).clamp(0, 1))
 
     # What the source does not see it may see mirrored: heads are probably symmetric (paper,
     # section 3.3), so the fine structure of the other half is a better guess than none.
     opposite = points.new_tensor([-1.0, 1.0, 1.0])[:, None, None]
-    mirrored, share = _fetch(points * opposite, normals * opposite, crops, mattes, solid)
-    mirrored = mirrored + _coarse(corrected - mirrored)
-    corrected = torch.lerp(corrected, mirrored, _blur(share * opaque, max(1, side // 48)))
-    return (torch.lerp(corrected, fetched, trust).clamp(0, 1) * alphas).clamp(0, 1)
+    other = _find(points * opposite, normals * opposite, toward * opposite, small, solid)
+    tone = _coarse(coarse + _enlarged(correction, side) - other.rgba[:, :3])
+    share = _blur(other.trust * other.rgba[:, 3:] * opaque, 2)
+    picture = _lay_mirrored(picture, pictures, torch.cat([other.grid, tone, share], 1), trust)
+
+    picture = torch.lerp(picture, fetched[:, :3], trust).clamp(0, 1)
+    alphas = _enlarged(alphas, size)
+    return picture * alphas, alphas
 
 
-def _fetch(
-    points: Tensor, normals: Tensor, crops: Tensor, mattes: Tensor, source: Seen
-) -> tuple[Tensor, Tensor]:
-    """The source's colours [B, 3, T, T] at world points [B, 3, T, T] with unit normals, and how
-    far, 0..1 [B, 1, T, T], the source saw them; its depth goes on past the silhouette."""
-    position, distance, to_source = _project(points, source.labels, points.shape[-1])
-    known = _look_up(source.depth, position)
-    behind = (distance - known).clamp(min=0) / HIDDEN_AT
-    facing = ((normals * to_source).sum(dim=1, keepdim=True) - 0.05).div(0.3).clamp(0, 1)
-    inside = (position.abs().amax(dim=-1)[:, None] < 1).float()
-    matte = (_look_up(mattes, position) - 0.5).mul(2).clamp(0, 1)
-    return _look_up(crops, position), torch.exp(-(behind**2)) * facing * matte * inside
+def _find(
+    points: Tensor, normals: Tensor, toward: Tensor, pictures: Tensor, source: Seen
+) -> _Found:
+    """Look world points [B, 3, L, L] with unit normals, seen from `toward`, up in a source whose
+    depth goes on past the silhouette."""
+    grid, distance, to_source = _project(points, source.labels)
+    behind = (distance - _look_up(source.depth, grid)).clamp(min=0) / HIDDEN_AT
+    # A surface seen from the side has few pixels; that matters as far as the new camera sees
+    # it less so.
+    facing = (normals * to_source).sum(dim=1, keepdim=True)
+    wanted = (normals * toward).sum(dim=1, keepdim=True).clamp(min=0.1, max=0.35)
+    facing = ((facing - 0.05) / (wanted - 0.05)).clamp(0, 1)
+    inside = (20 * (1 - grid.abs().amax(dim=1, keepdim=True))).clamp(0, 1)
+    rgba = _look_up(pictures, grid)
+    matte = (rgba[:, 3:] - 0.5).mul(2).clamp(0, 1)
+    trust = torch.exp(-(behind**2)) * facing * matte * inside
+    return _Found(grid, trust, rgba)
+
+
+def _lay_mirrored(picture: Tensor, pictures: Tensor, fields: Tensor, trust: Tensor) -> Tensor:
+    """The picture [B, 3, T, T] with the mirrored source where that is needed.
+
+    Args:
+        pictures: [B, 4, S, S] to look up.
+        fields: [B, 6, L, L] position there, difference of tone, and share.
+        trust: [B, 1, T, T] of what will cover it.
+    """
+    size = picture.shape[-1]
+    finished = []
+    for item, source, field, cover in zip(picture, pictures, fields, trust, strict=True):
+        share = _enlarged(field[None, 5:], size)[0] * (cover < 0.98)
+        rows, columns = torch.nonzero(share[0] > LEAST_SHARE, as_tuple=True)
+        place = torch.stack([columns, rows]).float().add(0.5).mul(2 / size).sub(1)  # [2, N]
+        there = _look_up(field[None, :5], place[None, :, None])  # [1, 5, 1, N]
+        mirrored = _look_up(source[None, :3], there[:, :2]) + there[:, 2:]
+        flat = item.flatten(1)  # [3, T T]
+        index = rows * size + columns
+        weight = share.flatten()[index]
+        laid = torch.lerp(flat[:, index], mirrored[0, :, 0], weight)
+        finished.append(flat.index_copy(1, index, laid).reshape(item.shape))
+    return torch.stack(finished)
+
+
+def _cut_out(crops: Tensor, mattes: Tensor, side: int) -> Tensor:
+    """[B, 4, S, S] the person's own colours, without what shines through at the rim, and the
+    matte."""
+    small = F.interpolate(torch.cat([crops, mattes], dim=1), size=(side, side), mode="area")
+    weight = small[:, 3:] ** 4
+    radius = max(1, side // 40)
+    known = _blur(torch.cat([small[:, :3] * weight, weight], dim=1), radius)
+    person = _enlarged(known[:, :3] / known[:, 3:].clamp(min=1e-3), crops.shape[-1])
+    return torch.cat([torch.lerp(person, crops, mattes), mattes], dim=1)
 
 
 def _solid_depth(seen: Seen) -> Tensor:
@@ -96,7 +171,7 @@ def _solid_depth(seen: Seen) -> Tensor:
 
 def _surface(seen: Seen, side: int) -> tuple[Tensor, Tensor]:
     """World points [B, 3, side, side] of the surface and unit vectors to the camera."""
-    depth = F.interpolate(_solid_depth(seen), (side, side), mode="bilinear")
+    depth = _enlarged(_solid_depth(seen), side)
     rays = camera_rays(seen.labels, side)
 
     def as_image(values: Tensor) -> Tensor:
@@ -105,27 +180,31 @@ def _surface(seen: Seen, side: int) -> tuple[Tensor, Tensor]:
     return as_image(rays.origins) + as_image(rays.directions) * depth, -as_image(rays.directions)
 
 
-def _project(points: Tensor, labels: Tensor, side: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Where a camera sees points: grid positions [B, side, side, 2] in -1..1, distances
-    [B, 1, side, side], unit vectors to the camera [B, 3, side, side]."""
+def _project(points: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Where a camera sees points [B, 3, L, L]: positions [B, 2, L, L] in -1..1, distances
+    [B, 1, L, L], unit vectors to the camera [B, 3, L, L]."""
     camera = labels[:, :16].reshape(-1, 4, 4)
     offset = points.flatten(2) - camera[:, :3, 3:]  # [B, 3, N]
     local = camera[:, :3, :3].transpose(1, 2) @ offset
     focal, centre = labels[:, [16, 20], None], labels[:, [18, 21], None]
     position = 2 * (focal * local[:, :2] / local[:, 2:] + centre) - 1
     distance = offset.norm(dim=1, keepdim=True)
-    shape = (-1, 1, side, side)
-    grid = position.transpose(1, 2).reshape(-1, side, side, 2)
-    return grid, distance.reshape(shape), (-offset / distance).reshape(-1, 3, side, side)
+    return (
+        position.unflatten(2, points.shape[-2:]),
+        distance.unflatten(2, points.shape[-2:]),
+        (-offset / distance).unflatten(2, points.shape[-2:]),
+    )
 
 
-def _look_up(pictures: Tensor, grid: Tensor) -> Tensor:
+def _look_up(pictures: Tensor, positions: Tensor) -> Tensor:
+    """[B, C, H, W] values of [B, C, S, S] at [B, 2, H, W] positions in -1..1."""
+    grid = positions.permute(0, 2, 3, 1)
     return F.grid_sample(pictures, grid, align_corners=False, padding_mode="border")
 
 
 def _normals(points: Tensor, toward: Tensor) -> Tensor:
     """Unit normals [B, 3, H, W], turned to the camera, from the neighbours of each point."""
-    smooth = _blur(points, 4)
+    smooth = _blur(points, 1)
     padded = F.pad(smooth, (1, 1, 1, 1), mode="replicate")
     across = padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]
     down = padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]
@@ -135,26 +214,33 @@ def _normals(points: Tensor, toward: Tensor) -> Tensor:
 
 def _agreement(fetched: Tensor, rendered: Tensor) -> Tensor:
     """0..1, how well coarse fetched and rendered colours agree."""
-    difference = F.interpolate(fetched - rendered, scale_factor=1 / 8, mode="area")
-    apart = _blur(difference, 2).abs().mean(dim=1, keepdim=True)
-    agreement = torch.exp(-((apart / DISAGREES_AT) ** 2))
-    return F.interpolate(agreement, rendered.shape[-2:], mode="bilinear")
+    apart = _blur(F.avg_pool2d(fetched - rendered, 2), 2).abs().mean(dim=1, keepdim=True)
+    return _enlarged(torch.exp(-((apart / DISAGREES_AT) ** 2)), rendered.shape[-1])
 
 
 def _coarse(difference: Tensor) -> Tensor:
     """The part of a difference of pictures that is wider than the features of a face."""
-    small = F.interpolate(difference, scale_factor=1 / 8, mode="area")
-    blurred = _blur(small, max(1, small.shape[-1] // 16))
-    return F.interpolate(blurred, difference.shape[-2:], mode="bilinear")
+    small = F.avg_pool2d(difference, 2)
+    return _enlarged(_blur(small, max(1, small.shape[-1] // 16)), difference.shape[-1])
 
 
 def _spread(difference: Tensor, trust: Tensor) -> Tensor:
-    """The difference continued smoothly from where it is known to where it is not."""
-    small = F.interpolate(difference * trust, scale_factor=1 / 8, mode="area")
-    weight = F.interpolate(trust, scale_factor=1 / 8, mode="area")
-    total, known = _blur(small, 6), _blur(weight, 6)
-    spread = total / (known + 0.05)
-    return F.interpolate(spread, difference.shape[-2:], mode="bilinear")
+    """[B, C, L/2, L/2] the difference [B, C, L, L] continued smoothly from where it is known to
+    where it is not."""
+    radius = max(1, difference.shape[-1] // 20)
+    both = _blur(F.avg_pool2d(torch.cat([difference * trust, trust], dim=1), 2), radius)
+    return both[:, :-1] / (both[:, -1:] + 0.05)
+
+
+def _enlarged(picture: Tensor, side: int) -> Tensor:
+    return F.interpolate(picture, size=(side, side), mode="bilinear", align_corners=False)
+
+
+def _resized(picture: Tensor, side: int) -> Tensor:
+    if picture.shape[-1] == side:
+        return picture
+    mode = "area" if picture.shape[-1] % side == 0 else "bilinear"
+    return F.interpolate(picture, size=(side, side), mode=mode)
 
 
 def _blur(x: Tensor, radius: int) -> Tensor:

@@ -13,8 +13,9 @@ import torch.nn.functional as F
 from PIL import Image as Pillow
 from torch import Tensor
 
+from tpvideo.pipeline.checkpoint import State
 from tpvideo.pipeline.errors import NoFaceError
-from tpvideo.pipeline.frame import Face, Head, Image, Inverted, Rendered, StreamInfo
+from tpvideo.pipeline.frame import Face, Head, Image, Inverted, Rendered, Stamp, StreamInfo
 from tpvideo.pipeline.losses import Losses
 from tpvideo.pipeline.stage import Stage
 from tpvideo.stages import geometry, pixels
@@ -42,6 +43,7 @@ class NovelView(Stage[Inverted, Rendered]):
         detail: fetch what the source shows from the source itself; see detail.py.
         backdrop: what is behind the head; None renders transparency.
         size: side of the picture, pixels.
+        zoom: length of the camera's lens, in EG3D's.
         on_lost: what a frame without a face shows: the last picture (`hold`; before the first
             one, the source), the middle of the source (`source`), the empty backdrop
             (`blank`), or an error (`fail`).
@@ -59,6 +61,7 @@ class NovelView(Stage[Inverted, Rendered]):
         detail: bool = True,
         backdrop: Backdrop | None = None,
         size: int = 512,
+        zoom: float = 1.0,
         on_lost: OnLost = "hold",
         side_by_side: bool = False,
         device: torch.device | str = "cpu",
@@ -72,17 +75,18 @@ class NovelView(Stage[Inverted, Rendered]):
         self.detail = detail
         self.backdrop = backdrop
         self.size = size
+        self.zoom = zoom
         self.on_lost = on_lost
         self.side_by_side = side_by_side
         self.device = torch.device(device)
         self.dtype = dtype
         self.batch = batch
         self.linger_s = linger_s
+        self.losses = Losses()
+        """The frames without a head, and what they show."""
         self._last: Rendered | None = None
         self._frames = 0
 
-        self.losses = Losses()
-        """The frames without a head, and what they show."""
     @property
     def name(self) -> str:
         """The word in tables and messages."""
@@ -90,10 +94,10 @@ class NovelView(Stage[Inverted, Rendered]):
 
     def open(self, info: StreamInfo) -> StreamInfo:
         """The output is a square, or two side by side."""
+        self.losses.clear()
         self._last = None
         self._frames = 0
         return replace(info, width=self.size * (2 if self.side_by_side else 1), height=self.size)
-        self.losses.clear()
 
     def process(self, items: Sequence[Inverted]) -> Iterator[Rendered]:
         """1..batch packets in, as many out."""
@@ -117,6 +121,23 @@ class NovelView(Stage[Inverted, Rendered]):
             )
         return ()
 
+    def state(self) -> State:
+        """The last picture, which `hold` may show again, and how many there were."""
+        last = self._last
+        if last is None:
+            return {"frames": self._frames, "last": None}
+        stamp = [last.stamp.index, last.stamp.pts]
+        return {
+            "frames": self._frames,
+            "last": {"stamp": stamp, "rgb": last.rgb, "alpha": last.alpha},
+        }
+
+    def restore(self, state: State) -> None:
+        """Go on from an earlier `state`."""
+        self._frames = state["frames"]
+        last = state["last"]
+        self._last = last and Rendered(Stamp(*last["stamp"]), last["rgb"], last["alpha"])
+
     def camera(self, face: Face) -> geometry.Array:
         """[4, 4] world_from_camera that this face is drawn from."""
         if not self.follow:
@@ -131,7 +152,8 @@ class NovelView(Stage[Inverted, Rendered]):
             return []
         faces = [item.face for item in items if item.face is not None]
         heads: list[Head] = [item.head for item in items if item.head is not None]
-        cameras = [geometry.label(self.camera(face)) for face in faces]
+        focal = self.zoom * geometry.FOCAL
+        cameras = [geometry.label(self.camera(face), focal) for face in faces]
         labels = torch.from_numpy(np.stack(cameras)).to(self.device)
         with torch.inference_mode():
             planes = torch.stack([head.planes for head in heads])
@@ -139,10 +161,11 @@ class NovelView(Stage[Inverted, Rendered]):
             with in_precision(self.device, self.dtype):
                 view = self.network.render(planes, latents, labels)
             colours, alphas = premultiplied(view.image.float(), view.alpha)
-            colours, alphas = self._resize(colours, alphas)
             if self.detail:
                 target = Seen(labels, view.depth, view.alpha)
-                colours = self._sharpen(colours, alphas, target, planes, faces)
+                colours, alphas = self._sharpen(colours, alphas, target, planes, faces)
+            else:
+                colours, alphas = self._resize(colours, alphas)
             if self.backdrop is None:
                 straight = (colours / alphas.clamp(min=1e-3)).clamp(0, 1)
                 return list(
@@ -165,14 +188,14 @@ class NovelView(Stage[Inverted, Rendered]):
 
     def _sharpen(
         self, colours: Tensor, alphas: Tensor, target: Seen, planes: Tensor, faces: Sequence[Face]
-    ) -> Tensor:
+    ) -> tuple[Tensor, Tensor]:
         labels = torch.stack([torch.from_numpy(face.camera) for face in faces]).to(self.device)
         side = self.network.decoder.raw_side
         seen = self.network.decoder.look(planes, labels)
         source = Seen(labels, as_image(seen.depths, side), as_image(seen.alphas, side))
         crops = pixels.to_tensor([face.crop for face in faces], self.device).add(1).div(2)
         mattes = pixels.to_tensor([face.alpha for face in faces], self.device).add(1).div(2)
-        return sharpen(colours, alphas, target, crops, mattes, source)
+        return sharpen(colours, alphas, target, crops, mattes, source, self.size)
 
     def _behind(self, face: Face) -> Tensor:
         assert self.backdrop is not None
@@ -191,15 +214,15 @@ class NovelView(Stage[Inverted, Rendered]):
         if self.on_lost == "fail":
             raise NoFaceError(f"no face in frame {item.stamp.index}, and --on-lost is fail")
         if self.on_lost == "hold" and self._last is not None:
+            self.losses.add(HELD, item.stamp)
             held = self._last.rgb[:, -self.size :]
             return Rendered(item.stamp, self._beside(item, held), self._last.alpha)
+        self.losses.add(BLANK if self.on_lost == "blank" else SOURCE, item.stamp)
         if self.on_lost == "blank":
             rgb = np.zeros((self.size, self.size, 3), np.uint8)
             if self.backdrop is not None:
-            self.losses.add(HELD, item.stamp)
                 empty = torch.zeros(1, 8, 8)
                 source = pixels.to_tensor([centre_crop(item.rgb, 64)])[0].add(1).div(2)
-        self.losses.add(BLANK if self.on_lost == "blank" else SOURCE, item.stamp)
                 shown = self.backdrop(source, F.interpolate(empty[None], (64, 64))[0], self.size)
                 rgb = pixels.to_images(shown[None].cpu() * 2 - 1)[0]
             opacity = 0

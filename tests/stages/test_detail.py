@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 import torch
+import torch.nn.functional as F
 from tiny import labels
 from torch import Tensor
 
@@ -66,7 +67,7 @@ def test_the_sources_colours_land_where_the_surface_is_seen(yaw: float) -> None:
     crop, truth, target, source = scene(yaw)
     rendered = coarse(truth)
     assert (rendered - truth)[INNER].abs().max() > 0.1
-    result = sharpen(rendered, OPAQUE, target, crop, SOLID, source)
+    result, _ = sharpen(rendered, OPAQUE, target, crop, SOLID, source, SIDE)
     # Bilinear lookup at 128 pixels flattens stripes of 13 pixels a little.
     assert (result - truth)[INNER].abs().max() < 0.03
 
@@ -79,7 +80,8 @@ def test_points_behind_the_sources_surface_keep_the_volumes_tone_and_borrow_the_
     hidden[..., : RAW // 2] -= 0.2  # something stands before the left half, and it is red
     crop[..., : CROP // 2] = torch.tensor([1.0, 0.0, 0.0])[None, :, None, None]
     rendered = coarse(truth)
-    result = sharpen(rendered, OPAQUE, target, crop, SOLID, Seen(source.labels, hidden, source[2]))
+    before = Seen(source.labels, hidden, source[2])
+    result, _ = sharpen(rendered, OPAQUE, target, crop, SOLID, before, SIDE)
     left, right = (..., slice(10, -10), slice(4, 20)), (..., slice(10, -10), slice(44, 54))
     # None of the red, but the other half's stripes over the volume's own tone.
     assert (result - rendered)[left].mean(dim=(0, 2, 3)).abs().max() < 0.06
@@ -95,14 +97,14 @@ def test_without_trust_the_picture_stays_as_it_is(case: str) -> None:
         mattes = torch.zeros_like(SOLID)
     else:
         source = source._replace(depth=source.depth - 0.5)
-    result = sharpen(rendered, OPAQUE, target, crop, mattes, source)
+    result, _ = sharpen(rendered, OPAQUE, target, crop, mattes, source, SIDE)
     torch.testing.assert_close(result, rendered, atol=1e-3, rtol=0)
 
 
 def test_a_wholly_different_colour_is_mostly_not_believed() -> None:
     crop, truth, target, source = scene(0.3)
     black = torch.zeros_like(truth)
-    result = sharpen(black, OPAQUE, target, torch.ones_like(crop), SOLID, source)
+    result, _ = sharpen(black, OPAQUE, target, torch.ones_like(crop), SOLID, source, SIDE)
     assert result.max() < 0.4
 
 
@@ -110,14 +112,14 @@ def test_where_nothing_is_nothing_comes() -> None:
     crop, truth, target, source = scene(0.3)
     clear = torch.zeros_like(OPAQUE)
     empty = target._replace(alpha=torch.zeros_like(target.alpha))
-    result = sharpen(torch.zeros_like(truth), clear, empty, crop, SOLID, source)
+    result, _ = sharpen(torch.zeros_like(truth), clear, empty, crop, SOLID, source, SIDE)
     assert (result == 0).all()
 
 
 def test_colours_stay_premultiplied() -> None:
     crop, truth, target, source = scene(0.3)
     thin = torch.full_like(OPAQUE, 0.95)
-    result = sharpen(coarse(truth) * thin, thin, target, crop, SOLID, source)
+    result, _ = sharpen(coarse(truth) * thin, thin, target, crop, SOLID, source, SIDE)
     assert (result <= thin + 1e-6).all()
     assert (result / thin - truth)[INNER].abs().max() < 0.03
 
@@ -134,8 +136,28 @@ def test_a_picture_does_not_depend_on_the_batch() -> None:
         opaque, solid = OPAQUE.expand(count, -1, -1, -1), SOLID.expand(count, -1, -1, -1)
         rendered = coarse(torch.cat(truths))
         target, source = joined(targets), joined(sources)
-        return sharpen(rendered, opaque, target, torch.cat(crops), solid, source)
+        return sharpen(rendered, opaque, target, torch.cat(crops), solid, source, SIDE)[0]
 
     together = run(scenes)
     alone = torch.cat([run([part]) for part in scenes])
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)  # order of summation
+
+
+def test_the_result_is_as_large_as_asked_and_as_fine_as_the_source() -> None:
+    crop, truth, target, source = scene(0.0)
+    rendered = F.interpolate(coarse(truth), size=RAW, mode="area")
+    opaque = F.interpolate(OPAQUE, size=RAW, mode="area")
+    result, alphas = sharpen(rendered, opaque, target, crop, SOLID, source, SIDE)
+    assert result.shape == truth.shape
+    assert (alphas == 1).all()
+    assert (result - truth)[INNER].abs().max() < 0.03
+
+
+def test_the_rim_of_a_head_keeps_none_of_what_is_behind_it() -> None:
+    crop, truth, target, source = scene(0.0)
+    mattes = SOLID.clone()
+    mattes[..., CROP // 2 :] = 0.4  # half transparent hair before a red wall
+    crop[..., CROP // 2 :] = torch.tensor([1.0, 0.0, 0.0])[None, :, None, None]
+    rendered = coarse(truth)
+    result, _ = sharpen(rendered, OPAQUE, target, crop, mattes, source, SIDE)
+    assert (result[:, 0] - rendered[:, 0])[INNER].max() < 0.35

@@ -113,7 +113,7 @@ def _render(
     side = network.decoder.raw_side
     seen = network.decoder.look(found.planes, source)
     rgba = heads.rgba[index, :1].expand(count, -1, -1, -1)
-    detailed = sharpen(
+    detailed, _ = sharpen(
         colours,
         alphas,
         Seen(targets, view.depth, view.alpha),
@@ -124,6 +124,7 @@ def _render(
             as_image(seen.depths, side).expand(count, -1, -1, -1),
             as_image(seen.alphas, side).expand(count, -1, -1, -1),
         ),
+        size,
     )
     return colours, detailed
 
