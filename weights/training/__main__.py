@@ -1,35 +1,78 @@
 """python -m tpvideo.weights.training CONFIG.toml: train the tri-plane model.
 
-python -m tpvideo.weights.training pack NPZ_FOLDER VIEWS_FOLDER
-python -m tpvideo.weights.training train CONFIG.toml [--minutes M] [--threads N]
-python -m tpvideo.weights.training export CONFIG.toml FILE.safetensors
+    python -m tpvideo.weights.training CONFIG.toml [--minutes M] [--threads N] [--resume FILE]
+    python -m tpvideo.weights.training pack NPZ_FOLDER VIEWS_FOLDER
+    python -m tpvideo.weights.training export CONFIG.toml FILE.safetensors
+
+docs/training.md explains the settings and the other commands.
 """
 
 from __future__ import annotations
 
-import json
 import logging
-import subprocess
 from pathlib import Path
 
 import click
 import torch
 
-from tpvideo.weights import store
+from tpvideo.pipeline.errors import TpvideoError
+from tpvideo.weights.training import checkpoints
 from tpvideo.weights.training.config import TrainingConfig
-from tpvideo.weights.training.data import pack as pack_views
 from tpvideo.weights.training.loop import Trainer
+from tpvideo.weights.training.packed import pack as pack_views
+
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+ANY = click.Path(path_type=Path)
 
 
-@click.group()
+class Commands(click.Group):
+    """Trains when the first word is no command but a file of settings; says errors in one line."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if args and args[0] not in self.commands and not args[0].startswith("-"):
+            args = ["train", *args]
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except TpvideoError as error:
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(cls=Commands)
 def main() -> None:
-    """Train the tri-plane model on views of synthetic heads."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    """Train the tri-plane model: CONFIG.toml [OPTIONS], or one of the commands below."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", force=True)
 
 
 @main.command()
-@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.argument("views", type=click.Path(path_type=Path))
+@click.argument("settings", type=FILE)
+@click.option("--minutes", type=float, default=None, help="Stop, resumable, after this long.")
+@click.option("--threads", type=click.IntRange(min=1), default=None, help="CPU threads.")
+@click.option("--resume", type=FILE, default=None, help="Go on from this checkpoint.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+def train(
+    settings: Path, minutes: float | None, threads: int | None, resume: Path | None, device: str
+) -> None:
+    """Train, from --resume, else from the checkpoint in the output folder where there is one."""
+    if threads:
+        torch.set_num_threads(threads)
+    torch.set_flush_denormal(True)
+    config = TrainingConfig.read(settings)
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    trainer = Trainer(config, torch.device(device))
+    own = config.output / "checkpoint.pt"
+    if resume is not None or own.exists():
+        trainer.resume(resume or own)
+    trainer.run(deadline_s=None if minutes is None else 60 * minutes)
+
+
+@main.command()
+@click.argument("folder", type=FOLDER)
+@click.argument("views", type=ANY)
 @click.option("--limit", type=int, default=None, help="Take the first N heads only.")
 def pack(folder: Path, views: Path, limit: int | None) -> None:
     """Join the generator's npz files into arrays for training."""
@@ -37,54 +80,40 @@ def pack(folder: Path, views: Path, limit: int | None) -> None:
 
 
 @main.command()
-@click.argument("settings", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--minutes", type=float, default=None, help="Stop, resumable, after this long.")
-@click.option("--threads", type=int, default=None, help="CPU threads.")
-def train(settings: Path, minutes: float | None, threads: int | None) -> None:
-    """Train, resuming from the checkpoint in the output folder where there is one."""
-    if threads:
-        torch.set_num_threads(threads)
-    torch.set_flush_denormal(True)
+@click.argument("settings", type=FILE)
+@click.argument("target", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--checkpoint", type=FILE, default=None, help="Instead of the output folder's.")
+@click.option("--scores", type=FILE, default=None, help="Text that goes into the file's header.")
+def export(settings: Path, target: Path, checkpoint: Path | None, scores: Path | None) -> None:
+    """Write the averaged weights as a model file that the program loads."""
     config = TrainingConfig.read(settings)
-    trainer = Trainer(config, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-    checkpoint = config.output / "checkpoint.pt"
-    if checkpoint.exists():
-        trainer.resume(checkpoint)
-    trainer.run(deadline_s=None if minutes is None else 60 * minutes)
+    source = checkpoint or config.output / "checkpoint.pt"
+    checkpoints.export(config, source, target, None if scores is None else scores.read_text())
 
 
 @main.command()
-@click.argument("settings", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.argument("target", type=click.Path(dir_okay=False, path_type=Path))
-@click.option("--scores", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-def export(settings: Path, target: Path, scores: Path | None) -> None:
-    """Write the averaged weights as a model file that the program loads."""
-    config = TrainingConfig.read(settings)
-    saved = torch.load(config.output / "checkpoint.pt", map_location="cpu", weights_only=True)
-    metadata = {
-        "samples": str(saved["samples"]),
-        "seed": str(config.seed),
-        "commit": _commit(),
-        "settings": json.dumps({"phases": [phase.name for phase in config.phases]}),
-    }
-    if scores is not None:
-        metadata["scores"] = scores.read_text()
-    state = {
-        name: value.half() if value.is_floating_point() else value
-        for name, value in saved["average"].items()
-    }
-    store.save(target, state, config.model, metadata)
+@click.argument("checkpoint", type=FILE)
+@click.argument("target", type=ANY)
+def light(checkpoint: Path, target: Path) -> None:
+    """Write a checkpoint of a quarter of the size, without the optimiser's state."""
+    checkpoints.lighten(checkpoint, target)
 
 
-def _commit() -> str:
-    found = subprocess.run(
-        ["git", "rev-parse", "HEAD"],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=Path(__file__).parent,
-    )
-    return found.stdout.strip() or "unknown"
+@main.command()
+@click.argument("file", type=FILE)
+@click.argument("folder", type=ANY)
+@click.option("--mib", type=float, default=15.5, show_default=True, help="Largest piece.")
+def split(file: Path, folder: Path, mib: float) -> None:
+    """Cut a file into pieces NAME.000, NAME.001, ... in FOLDER."""
+    checkpoints.split(file, folder, int(mib * 2**20))
+
+
+@main.command()
+@click.argument("folder", type=FOLDER)
+@click.argument("target", type=ANY)
+def join(folder: Path, target: Path) -> None:
+    """Put the pieces TARGET.000, TARGET.001, ... of FOLDER together again."""
+    checkpoints.join(folder, target)
 
 
 if __name__ == "__main__":

@@ -2,40 +2,32 @@
 
 from __future__ import annotations
 
+import json
 import logging
-import time
-from collections.abc import Iterable
 from contextlib import nullcontext
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
+from tpvideo.pipeline.errors import ConfigError
 from tpvideo.stages.networks.triplanenet import TriPlaneNet
-from tpvideo.stages.networks.volume import rays_through
+from tpvideo.weights.training import datasets, machine
+from tpvideo.weights.training.batch import Batch
 from tpvideo.weights.training.config import Phase, TrainingConfig
-from tpvideo.weights.training.data import Batch, HeadViews, mean_surface
-from tpvideo.weights.training.losses import clear_loss, depth_loss, image_loss, opaque_loss
+from tpvideo.weights.training.critics import face_distance, load_critics
+from tpvideo.weights.training.optimisers import make_optimiser
+from tpvideo.weights.training.paper_terms import PaperTerms
+from tpvideo.weights.training.start import fresh_network
+from tpvideo.weights.training.view_terms import Terms, ViewTerms
+from tpvideo.weights.training.watch import Watch
 
 log = logging.getLogger(__name__)
 
-WARM_UP_STEPS = 100
-BORDER = 8
-"""Pixels at the rim of a super-resolved patch that are not judged: they lack neighbours."""
-
-
-class Terms(NamedTuple):
-    """The loss terms of one step, unweighted."""
-
-    image: Tensor
-    raw: Tensor
-    alpha: Tensor
-    depth: Tensor
-    opaque: Tensor
-    clear: Tensor
-    colour: Tensor
+LOG_STEPS = 50
+"""Steps between lines of the log; the first line comes after ten."""
 
 
 class Trainer:
@@ -45,47 +37,56 @@ class Trainer:
         self.config = config
         self.device = device
         torch.manual_seed(config.seed)
-        self.network = TriPlaneNet(**config.model)
-        self.network.triplanenet_encoder.start_at_identity()
-        # An almost clear volume to begin with: dense fog hides what is to be learnt.
-        nn.init.constant_(self.network.decoder.decoder.net[2].bias[:1], -2.0)  # type: ignore[index]
-        if config.coarse:
-            self.network.decoder.coarse = config.coarse
-        if config.fine >= 0:
-            self.network.decoder.fine = config.fine
-        self.views = HeadViews(
-            config.views, side=self.network.side, points=config.points, seed=config.seed
-        )
-        if self.network.canonical:
-            box = self.network.decoder.box
-            self.network.surface.copy_(mean_surface(self.views, self.network.side, box))
+        self.network: TriPlaneNet = fresh_network(config)
+        self.views = datasets.open_training(config, self.network)
+        datasets.lay_mean_surface(self.views, self.network)
         self.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.dtype = machine.training_dtype(config, device)
         self.average = {
             name: value.detach().clone() for name, value in self.network.state_dict().items()
         }
-        self.optimiser = torch.optim.Adam(self.network.parameters(), betas=(0.9, 0.99))
+        distance = face_distance() if config.loss.perceptual else None
+        self.view_terms = ViewTerms(
+            config.loss, patch=config.patch, dtype=self.dtype, perceptual=distance
+        )
+        self.paper_terms = _paper_terms(config)
+        judges = nn.ModuleList(part for part in (distance, self.paper_terms) if part is not None)
+        judges.to(device)
+        learning = [*self.network.parameters()]
+        if self.paper_terms is not None and self.paper_terms.uncertainty is not None:
+            learning += self.paper_terms.uncertainty.parameters()
+        self.learning = learning
+        self.optimiser = make_optimiser(config.optimiser, learning)
         self.samples = 0
+        self.seconds = 0.0
+        """Time spent in `run`, all earlier ones included."""
+        self.warm_from = 0
+        """Samples at which the optimiser began with nothing known."""
+        self.kept = 0
+        """Samples at the last checkpoint that is kept for good."""
         self.random = torch.Generator().manual_seed(config.seed + 1)
+        self.scores: dict[str, float] = {}
 
     def run(self, *, deadline_s: float | None = None) -> None:
         """Train until all phases are done or the deadline (seconds from now) has passed."""
-        began, begun_at = time.monotonic(), self.samples
-        running: dict[str, float] = {}
+        clock = machine.Clock(self.samples, self.config.samples, deadline_s)
+        watch = Watch(self.config, self.network)
+        before = self.seconds
         step = 0
-        while (phase := self.phase()) is not None:
-            if deadline_s is not None and time.monotonic() - began > deadline_s:
-                break
-            terms = self.step(phase)
+        while (phase := self.phase()) is not None and not clock.is_over:
+            watch.add(self.step(phase))
             step += 1
-            for name, value in terms._asdict().items():
-                level = float(value.detach())
-                running[name] = 0.98 * running.get(name, level) + 0.02 * level
-            if step % 50 == 0:
-                rate = (self.samples - begun_at) / (time.monotonic() - began)
-                shown = " ".join(f"{name} {value:.4f}" for name, value in running.items())
-                log.info("%s %d samples %.2f/s %s", phase.name, self.samples, rate, shown)
+            self.seconds = before + clock.elapsed_s
+            if step % LOG_STEPS == 0 or step == 10:
+                log.info("%s %s", phase.name, clock.line(self.samples))
+                watch.write(self.samples)
+            if self.config.look_steps and step % self.config.look_steps == 0:
+                self.scores = watch.look(self.average, self.samples, self.device) or self.scores
             if step % self.config.checkpoint_steps == 0:
                 self.save()
+        if self.config.look_steps and step % self.config.look_steps:
+            self.scores = watch.look(self.average, self.samples, self.device) or self.scores
+        watch.close()
         self.save()
 
     def phase(self) -> Phase | None:
@@ -104,90 +105,60 @@ class Trainer:
                 break
             start += earlier.samples
         into = self.samples - start
-        warm = min(1.0, (into / self.config.batch + 1) / WARM_UP_STEPS)
+        since = self.samples - max(start, self.warm_from)
+        steps = since / self.config.batch + 1
+        warm = min(1.0, steps / max(1, self.config.warm_up_steps))
         return phase.rate * warm * (1 - (1 - phase.final) * into / phase.samples)
 
     def step(self, phase: Phase) -> Terms:
         """One batch forward, backward, and into the weights and their average."""
-        batch = Batch(*(t.to(self.device) for t in self.views.batch(self.config.batch)))
-        held = [self.network.psp_encoder, self.network.decoder.backbone]
-        self.network.train()
-        for part in held:
-            part.train(phase.first).requires_grad_(phase.first)
-        self.network.triplanenet_encoder.requires_grad_(phase.second)
+        batch = self.views.batch(self.config.batch).to(self.device)
+        self._hold(phase)
         for group in self.optimiser.param_groups:
             group["lr"] = self._learning_rate(phase)
         terms = self._terms(batch, phase)
-        weights = self.config.loss
-        loss: Tensor = sum(
-            (getattr(weights, name) * value for name, value in terms._asdict().items()),
-            start=torch.zeros((), device=self.device),
-        )
+        if not terms:
+            raise ConfigError("the settings leave no loss term that this dataset has a truth for")
+        loss = torch.stack([term.weight * term.value for term in terms.values()]).sum()
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        nn.utils.clip_grad_norm_(self.learning, 1.0)
         self.optimiser.step()
         self.samples += self.config.batch
         self._update_average()
         return terms
 
-    def _terms(self, batch: Batch, phase: Phase) -> Terms:
+    def _hold(self, phase: Phase) -> None:
+        """Let learn what the phase names, hold the rest."""
         network = self.network
-        with torch.autocast(self.device.type, torch.bfloat16):
+        network.train()
+        network.decoder.requires_grad_(phase.generator)
+        for part, learns in (
+            (network.psp_encoder, phase.first),
+            (network.decoder.backbone, phase.first and phase.generator),
+        ):
+            part.train(learns).requires_grad_(learns)
+        network.triplanenet_encoder.requires_grad_(phase.second)
+
+    def _terms(self, batch: Batch, phase: Phase) -> Terms:
+        """All terms of the loss: the paper's for each branch that is in use, and those of known
+        views for the planes that come out last."""
+        network, paper = self.network, self.paper_terms
+        with machine.autocast(self.device, self.dtype):
             with nullcontext() if phase.first else torch.no_grad():
                 ws = network.encode(batch.images)
-                first = network.decoder.planes(ws)
+                first = network.decoder.planes(ws).float()
             planes = first
             if phase.second:
                 with torch.no_grad():
                     residuals = network.residuals(batch.images, batch.labels, ws, first)
-                planes = network.triplanenet_encoder(residuals, first)
-        planes = planes.float()
-        opaque, clear, colour = self._volume_terms(planes, batch)
-        return Terms(*self._patch_terms(planes, ws, batch), opaque, clear, colour)
-
-    def _volume_terms(self, planes: Tensor, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """The volume at points on and before the known surface, without any ray."""
-        inside = batch.surface - 0.008 * batch.toward
-        points = torch.cat([inside, batch.empty, batch.surface], dim=1)
-        decoded = self.network.decoder.query(planes, points)
-        density = F.softplus(decoded.sigmas - 1) * self.network.decoder.density_gain
-        solid, clear, _ = density.chunk(3, dim=1)
-        shown = decoded.colours[:, -batch.surface.shape[1] :, :3]
-        return opaque_loss(solid), clear_loss(clear), (shown - batch.colours).abs().mean()
-
-    def _patch_terms(
-        self, planes: Tensor, ws: Tensor, batch: Batch
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """A random square of the target view, rendered and super-resolved."""
-        decoder, side, count = self.network.decoder, self.config.patch, len(planes)
-        corner = torch.rand(count, 2, generator=self.random) * (decoder.raw_side - side + 1)
-        left, top = corner.long().unbind(1)
-        span = torch.arange(side)
-        columns = (left[:, None, None] + span[None, None]).expand(-1, side, -1).flatten(1)
-        rows = (top[:, None, None] + span[None, :, None]).expand(-1, -1, side).flatten(1)
-        positions = (torch.stack([columns, rows], -1).to(self.device) + 0.5) / decoder.raw_side
-        rays = rays_through(batch.target_labels, positions)
-        jitter = torch.rand(count, side * side, decoder.coarse, generator=self.random)
-        seen = decoder.march(planes, rays, jitter.to(self.device))
-        with torch.autocast(self.device.type, torch.bfloat16):
-            view = decoder.finish(seen, ws, side)
-
-        truth = patches(batch.targets, left, top, side, decoder.raw_side)
-        inner = (..., slice(BORDER, -BORDER), slice(BORDER, -BORDER))
-        image = image_loss(view.image.float()[inner], truth[inner])
-        coarse = F.interpolate(truth, size=side, mode="area")
-        raw = image_loss(view.raw, coarse[:, :3], scales=1)
-        alpha = (view.alpha - (coarse[:, 3:] + 1) / 2).abs().mean()
-        # Depth is stored along the optical axis and rendered along the ray.
-        forward = batch.target_labels[:, [2, 6, 10]]
-        slant = (
-            (rays.directions @ forward[:, :, None]).transpose(1, 2).reshape(count, 1, side, side)
-        )
-        z = patches(batch.depths, left, top, side, decoder.raw_side)
-        z = F.interpolate(z, size=side, mode="nearest")
-        solid = (z > 0) & (coarse[:, 3:] > 0.96)
-        return image, raw, alpha, depth_loss(view.depth * slant, z, solid)
+                planes = network.triplanenet_encoder(residuals, first).float()
+            terms: Terms = {}
+            if paper is not None and phase.first:
+                terms |= paper.branch("first", network.decoder, first, ws, batch)
+            if paper is not None and phase.second:
+                terms |= paper.branch("second", network.decoder, planes, ws, batch)
+        return terms | self.view_terms(network.decoder, planes, ws, batch, self.random)
 
     @torch.no_grad()
     def _update_average(self) -> None:
@@ -202,40 +173,70 @@ class Trainer:
         """Write everything that resuming needs; the file appears under its name when whole."""
         self.config.output.mkdir(parents=True, exist_ok=True)
         path = self.config.output / "checkpoint.pt"
+        saved = {
+            "network": self.network.state_dict(),
+            "average": self.average,
+            "optimiser": self.optimiser.state_dict(),
+            "samples": self.samples,
+            "seconds": self.seconds,
+            "warm_from": self.warm_from,
+            "views": self.views.state,
+            "random": self.random.get_state(),
+            "scores": self.scores,
+            "machine": machine.describe(self.device),
+            "settings": json.dumps(asdict(self.config), default=str),
+        }
+        if self.paper_terms is not None and self.paper_terms.uncertainty is not None:
+            saved["uncertainty"] = self.paper_terms.uncertainty.state_dict()
         part = path.with_suffix(".part")
-        torch.save(
-            {
-                "network": self.network.state_dict(),
-                "average": self.average,
-                "optimiser": self.optimiser.state_dict(),
-                "samples": self.samples,
-                "views": self.views.state,
-                "random": self.random.get_state(),
-            },
-            part,
-        )
+        torch.save(saved, part)
         part.replace(path)
+        keep = self.config.keep_samples
+        if keep and self.samples // keep > self.kept // keep:
+            kept = path.with_name(f"checkpoint-{self.samples:08d}.pt")
+            kept.write_bytes(path.read_bytes())
+            self.kept = self.samples
         return path
 
     def resume(self, path: Path) -> None:
-        """Go on from a checkpoint."""
+        """Go on from a checkpoint: any of this run, whole or light (see `checkpoints`)."""
         saved: dict[str, Any] = torch.load(path, map_location=self.device, weights_only=True)
-        self.network.load_state_dict(saved["network"])
-        self.average = saved["average"]
-        self.optimiser.load_state_dict(saved["optimiser"])
-        self.samples = saved["samples"]
+        self._load(saved, path)
+        log.info("resumed %s at %d samples", path, self.samples)
+
+    def _load(self, saved: dict[str, Any], path: Path) -> None:
+        try:
+            self.network.load_state_dict(saved["network"])
+        except RuntimeError as error:
+            raise ConfigError(
+                f"{path} holds another model than the settings describe; give this run an output "
+                f"folder of its own"
+            ) from error
+        self.average = {
+            name: value.to(self.device, torch.float32) if value.is_floating_point() else value
+            for name, value in saved["average"].items()
+        }
+        self.samples = self.kept = saved["samples"]
+        self.seconds = saved.get("seconds", 0.0)
+        self.warm_from = saved.get("warm_from", 0)
+        self.scores = saved.get("scores", {})
+        if "optimiser" in saved:
+            self.optimiser.load_state_dict(saved["optimiser"])
+        else:
+            self.warm_from = self.samples
+        if "uncertainty" in saved and self.paper_terms is not None:
+            assert self.paper_terms.uncertainty is not None
+            self.paper_terms.uncertainty.load_state_dict(saved["uncertainty"])
         self.views.state = saved["views"]
         self.random.set_state(saved["random"].cpu())
 
 
-def patches(pictures: Tensor, left: Tensor, top: Tensor, side: int, whole: int) -> Tensor:
-    """[B, C, h, h] squares of [B, C, H, H] pictures: `side` of `whole` parts of the side wide,
-    with the upper left corner at (left, top) parts."""
-    scale = pictures.shape[-1] // whole
-    cut: Iterable[Tensor] = (
-        picture[
-            :, scale * int(y) : scale * (int(y) + side), scale * int(x) : scale * (int(x) + side)
-        ]
-        for picture, x, y in zip(pictures, left, top, strict=True)
-    )
-    return torch.stack(list(cut))
+def _paper_terms(config: TrainingConfig) -> PaperTerms | None:
+    """The paper's losses with their critics, where the settings have a table for them."""
+    weights = config.paper
+    if weights is None:
+        return None
+    perceives = weights.perceptual or weights.mirror * weights.mirror_perceptual
+    knows = weights.identity or weights.mirror * weights.mirror_identity
+    critics = load_critics(weights.metric if perceives else None, identity=bool(knows))
+    return PaperTerms(weights, critics)

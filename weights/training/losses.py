@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -47,3 +49,19 @@ def depth_loss(depth: Tensor, target: Tensor, solid: Tensor) -> Tensor:
         solid: [B, 1, H, W] bool.
     """
     return ((depth - target).abs() * solid).sum() / solid.sum().clamp(min=1)
+
+
+def symmetric_loss(difference: Tensor, deviation: Tensor) -> Tensor:
+    """Mean of the differences, each over the deviation that is expected there (paper, eq. 15).
+
+    Args:
+        difference: [B, 1, H, W] >= 0.
+        deviation: [B, 1, H, W] > 0.
+    """
+    return (difference / deviation).mean()
+
+
+def likelihood_loss(difference: Tensor, deviation: Tensor) -> Tensor:
+    """Negative log-likelihood of absolute differences under a Laplace distribution (paper,
+    eq. 14): log √2 + mean(log σ + √2 l₁ / σ). Arguments as for `symmetric_loss`."""
+    return math.log(2) / 2 + (torch.log(deviation) + 2**0.5 * difference / deviation).mean()

@@ -11,8 +11,8 @@ from tiny import SIZES
 from torch import Tensor
 
 from tpvideo.weights.training.config import Phase, TrainingConfig
-from tpvideo.weights.training.data import pack
-from tpvideo.weights.training.loop import Trainer, patches
+from tpvideo.weights.training.loop import Trainer
+from tpvideo.weights.training.packed import pack
 
 FIRST = Phase(name="first", samples=8, rate=1e-3)
 SECOND = Phase(name="second", samples=8, rate=1e-3, first=False, second=True)
@@ -36,6 +36,7 @@ def settings(views: Path, output: Path, **changes: Any) -> TrainingConfig:
         "batch": 2,
         "points": 32,
         "patch": 8,
+        "look_steps": 0,
     }
     return TrainingConfig(**{**fixed, **changes})
 
@@ -88,11 +89,9 @@ def test_a_branch_held_after_it_learnt_does_not_move(views: Path, tmp_path: Path
 def test_training_lowers_the_loss(views: Path, tmp_path: Path) -> None:
     phase = replace(FIRST, samples=10_000, rate=0.2, final=1.0)  # warm-up divides it by 100
     trainer = Trainer(settings(views, tmp_path, phases=(phase,)), CPU)
-    weights = trainer.config.loss
 
     def step() -> float:
-        terms = trainer.step(phase)._asdict().items()
-        return float(sum(getattr(weights, name) * value.item() for name, value in terms))
+        return sum(term.weight * term.value.item() for term in trainer.step(phase).values())
 
     losses = [step() for _ in range(12)]
     assert sum(losses[-3:]) < 0.8 * sum(losses[:3])
@@ -112,12 +111,14 @@ def test_a_resumed_run_goes_on_bit_for_bit(views: Path, tmp_path: Path) -> None:
         phase, again = whole.phase(), resumed.phase()
         assert phase is not None and phase == again
         terms, found = whole.step(phase), resumed.step(phase)
-        assert all(torch.equal(a, b) for a, b in zip(terms, found, strict=True))
+        assert {k: v.value.item() for k, v in terms.items()} == {
+            k: v.value.item() for k, v in found.items()
+        }
     assert phase is SECOND
     assert_same(resumed.network.state_dict(), whole.network.state_dict())
     assert_same(resumed.average, whole.average)
     batch, found_batch = whole.views.batch(2), resumed.views.batch(2)
-    assert all(torch.equal(a, b) for a, b in zip(found_batch, batch, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(found_batch[:5], batch[:5], strict=True))
     assert torch.equal(whole.random.get_state(), resumed.random.get_state())
 
 
@@ -137,7 +138,8 @@ def test_a_run_goes_through_its_phases_and_leaves_a_whole_checkpoint(
     trainer = Trainer(settings(views, tmp_path / "out", phases=short), CPU)
     trainer.run()
     assert trainer.samples == 4 and trainer.phase() is None
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["checkpoint.pt"]
+    left = {path.name for path in (tmp_path / "out").iterdir()}
+    assert left - {"board"} == {"checkpoint.pt"}  # the board's where tensorboard is installed
     saved = torch.load(tmp_path / "out/checkpoint.pt", weights_only=True)
     assert saved["samples"] == 4
     assert_same(saved["network"], dict(trainer.network.state_dict()))
@@ -176,11 +178,3 @@ def test_the_average_follows_the_network(views: Path, tmp_path: Path) -> None:
     decay = min(0.9, (1 + 2) / (100 * 2 + 2))  # short at first
     expected = before + (1 - decay) * (trainer.network.state_dict()[name] - before)
     torch.testing.assert_close(trainer.average[name], expected)
-
-
-def test_patches_are_cut_in_parts_of_the_side() -> None:
-    pictures = torch.arange(2 * 64.0).reshape(2, 1, 8, 8)
-    left, top = torch.tensor([0, 2]), torch.tensor([1, 0])
-    cut = patches(pictures, left, top, 2, 4)  # a part is two pixels
-    assert torch.equal(cut[0], pictures[0, :, 2:6, 0:4])
-    assert torch.equal(cut[1], pictures[1, :, 0:4, 4:8])

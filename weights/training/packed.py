@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,31 +15,10 @@ from torch import Tensor
 from tpvideo.pipeline.errors import ConfigError
 from tpvideo.stages import geometry
 from tpvideo.stages.networks.triplanenet import mirror
+from tpvideo.weights.training.batch import Batch, Geometry, HeldOut
+from tpvideo.weights.training.flaws import change_light, spoil
 
 log = logging.getLogger(__name__)
-
-
-class Batch(NamedTuple):
-    """Two views of each of B heads, and points on their surfaces."""
-
-    images: Tensor
-    """[B, 3, S, S] input views on black, -1..1, with the flaws of real footage."""
-    labels: Tensor
-    """[B, 25] their cameras."""
-    targets: Tensor
-    """[B, 4, T, T] other (sometimes the same) views: premultiplied RGB and alpha, -1..1."""
-    target_labels: Tensor
-    """[B, 25]."""
-    depths: Tensor
-    """[B, 1, T/2, T/2] depth along the optical axis of the target view; 0 where empty."""
-    surface: Tensor
-    """[B, P, 3] world points on what the target view sees."""
-    toward: Tensor
-    """[B, P, 3] unit vectors from those points to the camera."""
-    colours: Tensor
-    """[B, P, 3] their colours, 0..1."""
-    empty: Tensor
-    """[B, P, 3] world points that the target view sees through."""
 
 
 def pack(folder: Path, target: Path, limit: int | None = None) -> None:
@@ -81,9 +59,20 @@ class HeadViews:
         side: S, side of the input pictures.
         points: P, points a head for the direct supervision of the volume.
         seed: of the sampling; with `state` it resumes exactly.
+        same_view: share of the samples whose target is the input's own view.
+        flaws: whether the inputs are spoilt as footage is.
     """
 
-    def __init__(self, folder: Path, *, side: int, points: int, seed: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        side: int,
+        points: int,
+        seed: int,
+        same_view: float = 0.2,
+        flaws: bool = True,
+    ) -> None:
         if not (folder / "rgba.npy").exists():
             raise ConfigError(f"{folder} holds no packed views; run the training's `pack` first")
         self.rgba: NDArray[np.uint8] = np.load(folder / "rgba.npy", mmap_mode="r")
@@ -91,24 +80,26 @@ class HeadViews:
         self.labels: NDArray[np.float32] = np.load(folder / "labels.npy")
         self.side = side
         self.points = points
+        self.same_view = same_view
+        self.flaws = flaws
         self.random = np.random.default_rng(seed)
         self.torch_random = torch.Generator().manual_seed(seed)
 
     def __len__(self) -> int:
         return len(self.rgba)
 
-    def batches(self, size: int) -> Iterator[Batch]:
-        """Batches of `size` heads without end."""
-        while True:
-            yield self.batch(size)
+    @property
+    def target_side(self) -> int:
+        """T, side of the target pictures."""
+        return int(self.rgba.shape[2])
 
     def batch(self, size: int) -> Batch:
         """One batch: heads and views at random, mirrored half of the time."""
         views = self.rgba.shape[1]
         heads = self.random.integers(len(self), size=size)
         sources = self.random.integers(views, size=size)
-        others = (sources + self.random.integers(1, views, size=size)) % views
-        targets = np.where(self.random.random(size) < 0.2, sources, others)
+        others = (sources + self.random.integers(1, max(2, views), size=size)) % views
+        targets = np.where(self.random.random(size) < self.same_view, sources, others)
         flips = torch.from_numpy(self.random.random(size) < 0.5)
 
         rgba = self._rgba(heads, sources, flips)
@@ -117,26 +108,29 @@ class HeadViews:
             np.stack([self.depth[h, v] for h, v in zip(heads, targets, strict=True)])
         ).float()[:, None]
         depth = torch.where(flips[:, None, None, None], depth.flip(-1), depth)
-        labels = self._labels(heads, sources, flips)
         target_labels = self._labels(heads, targets, flips)
 
         rgba, target = change_light(rgba, target, self.torch_random)
-        images = spoil(F.interpolate(rgba, size=self.side, mode="area"), self.torch_random)
-        surface, toward, colours, empty = self._points(target, depth, target_labels)
+        small = F.interpolate(rgba, size=self.side, mode="area")
+        images = spoil(small, self.torch_random) if self.flaws else small[:, :3]
         return Batch(
             images * 2 - 1,
-            labels,
+            self._labels(heads, sources, flips),
+            small[:, :3] * 2 - 1,
             target * 2 - 1,
             target_labels,
-            depth,
-            surface,
-            toward,
-            colours,
-            empty,
+            Geometry(depth, *self._points(target, depth, target_labels)),
         )
 
+    def held_out(self, count: int) -> HeldOut:
+        """View 0 of the first `count` heads as inputs, their other views as targets."""
+        rgba = torch.from_numpy(np.array(self.rgba[:count])).permute(0, 1, 4, 2, 3).float() / 255
+        labels = torch.from_numpy(self.labels[:count])
+        inputs = F.interpolate(rgba[:, 0, :3], size=self.side, mode="area")
+        return HeldOut(inputs * 2 - 1, labels[:, 0], rgba[:, 1:] * 2 - 1, labels[:, 1:])
+
     def _rgba(self, heads: NDArray[np.int64], views: NDArray[np.int64], flips: Tensor) -> Tensor:
-        """[B, 4, 256, 256] in 0..1."""
+        """[B, 4, T, T] in 0..1."""
         stacked = np.stack([self.rgba[h, v] for h, v in zip(heads, views, strict=True)])
         pictures = torch.from_numpy(stacked).permute(0, 3, 1, 2).float() / 255
         return torch.where(flips[:, None, None, None], pictures.flip(-1), pictures)
@@ -193,71 +187,6 @@ class HeadViews:
     def state(self, saved: dict[str, Any]) -> None:
         self.random.bit_generator.state = saved["numpy"]
         self.torch_random.set_state(saved["torch"].cpu())  # a run on a GPU reads it onto that
-
-
-def change_light(rgba: Tensor, target: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
-    """The same random white balance, gamma and exposure for both views of a head: what a camera
-    does to both. Pictures [B, 4, H, W] premultiplied, 0..1."""
-    batch = len(rgba)
-
-    def normal(*shape: int) -> Tensor:
-        return torch.randn(batch, *shape, 1, 1, generator=random)
-
-    gain = torch.exp(0.22 * normal(1) + 0.09 * normal(3))
-    gamma = torch.exp(0.18 * normal(1))
-    gray = torch.rand(batch, 1, 1, 1, generator=random) * 0.6
-
-    def develop(picture: Tensor) -> Tensor:
-        alpha = picture[:, 3:]
-        straight = (picture[:, :3] / alpha.clamp(min=1e-3)).clamp(0, 1)
-        toned = (straight * gain).clamp(0, 1) ** gamma
-        mean = toned.mean(dim=1, keepdim=True)
-        return torch.cat([torch.lerp(toned, mean, gray * (gray > 0.3)) * alpha, alpha], dim=1)
-
-    return develop(rgba), develop(target)
-
-
-def spoil(rgba: Tensor, random: torch.Generator) -> Tensor:
-    """[B, 3, S, S] input pictures on black, 0..1, with an imperfect matte, a crop that is off by
-    a little, blur, and sensor noise, as footage has them."""
-    batch, _, side, _ = rgba.shape
-
-    def normal(*shape: int) -> Tensor:
-        return torch.randn(batch, *shape, generator=random)
-
-    def chance(share: float) -> Tensor:
-        return (torch.rand(batch, 1, 1, 1, generator=random) < share).float()
-
-    # An alpha that is too narrow or too wide: a shifted, softened ramp.
-    alpha = rgba[:, 3:]
-    soft = F.avg_pool2d(alpha, 5, 1, 2)
-    ramp = ((soft - 0.5) * (1.5 + normal(1, 1, 1).abs() * 2) + 0.5 + 0.25 * normal(1, 1, 1)).clamp(
-        0, 1
-    )
-    kept = torch.lerp(alpha, torch.minimum(ramp, alpha), chance(0.6))
-    picture = rgba[:, :3] / alpha.clamp(min=1e-3) * kept
-
-    scale = torch.exp(0.02 * normal())
-    turn = 0.03 * normal()
-    shift = 0.02 * normal(2)
-    cos, sin = scale * torch.cos(turn), scale * torch.sin(turn)
-    affine = torch.stack(
-        [torch.stack([cos, -sin, shift[:, 0]], -1), torch.stack([sin, cos, shift[:, 1]], -1)], 1
-    )
-    grid = F.affine_grid(affine, [batch, 3, side, side], align_corners=False)
-    picture = F.grid_sample(picture, grid, align_corners=False, padding_mode="border")
-
-    blurred = F.avg_pool2d(F.pad(picture, (1, 1, 1, 1), mode="replicate"), 3, 1)
-    strong = F.interpolate(
-        F.interpolate(picture, scale_factor=0.5, mode="area"), size=side, mode="bilinear"
-    )
-    picture = torch.lerp(
-        picture, blurred, chance(0.4) * torch.rand(batch, 1, 1, 1, generator=random)
-    )
-    picture = torch.lerp(picture, strong, chance(0.2))
-    noise = torch.randn(picture.shape, generator=random)
-    level = 0.03 * normal(1, 1, 1).abs() * chance(0.5)
-    return (picture + noise * level * (picture > 0)).clamp(0, 1)
 
 
 def mean_surface(views: HeadViews, size: int, box: float, heads: int = 400) -> Tensor:
