@@ -17,7 +17,7 @@ from tpvideo.pipeline.options import choice, parse_face, parsed
 
 if TYPE_CHECKING:
     from tpvideo.pipeline.live.session import Session
-    from tpvideo.stages.camera import LiveSource
+    from tpvideo.stages.live import LiveSource
 
 LINE_S = 5.0
 """How often a line says how it goes."""
@@ -134,7 +134,8 @@ def make_session(options: dict[str, Any]) -> Session:
     """The session that options ask for, not yet running."""
     from tpvideo.pipeline.live.page.camera import PageCamera
     from tpvideo.pipeline.live.session import Session, Wanted
-    from tpvideo.stages.camera import Wish, open_live
+    from tpvideo.stages.camera import open_live
+    from tpvideo.stages.devices import Wish
 
     def chosen(kind: Any) -> dict[str, Any]:
         return {field.name: options[field.name] for field in fields(kind) if field.name in options}
@@ -162,7 +163,7 @@ def _say_where(url: str) -> None:
 
 
 def _list_cameras() -> int:
-    from tpvideo.stages.camera import list_cameras
+    from tpvideo.stages.devices import list_cameras
 
     cameras = list_cameras()
     for number, camera in enumerate(cameras):

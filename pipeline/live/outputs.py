@@ -10,7 +10,7 @@ from tpvideo.pipeline.errors import TpvideoError
 from tpvideo.pipeline.frame import StreamInfo
 from tpvideo.pipeline.live.latency import Budget, Meter
 from tpvideo.pipeline.live.view import Shown
-from tpvideo.stages.camera import age_s
+from tpvideo.stages.live import age_s
 
 log = logging.getLogger(__name__)
 

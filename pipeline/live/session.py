@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -18,13 +19,29 @@ from tpvideo.pipeline.live.outputs import FanOut, Output
 from tpvideo.pipeline.live.presets import PRESETS
 from tpvideo.pipeline.live.recording import Clips, Recording
 from tpvideo.pipeline.live.view import LiveView
+from tpvideo.pipeline.live.virtual_camera import VirtualCamera
+from tpvideo.pipeline.live.window import Window
 from tpvideo.pipeline.metrics import Report
 from tpvideo.pipeline.runner import Pipeline, read
 from tpvideo.pipeline.stage import Stage
-from tpvideo.stages.camera import TIME_BASE, LiveSource
 from tpvideo.stages.face import FaceCrop, PoseSmoother
 from tpvideo.stages.invert import Inversion
+from tpvideo.stages.live import TIME_BASE, LiveSource
 from tpvideo.stages.matting import Matting, open_matting
+
+log = logging.getLogger(__name__)
+
+KEYS = {
+    "Left": ("yaw_rad", -0.05),
+    "Right": ("yaw_rad", 0.05),
+    "Up": ("pitch_rad", 0.05),
+    "Down": ("pitch_rad", -0.05),
+    "plus": ("zoom", 0.05),
+    "minus": ("zoom", -0.05),
+    "m": ("mirror", 0.0),
+    "0": ("front", 0.0),
+}
+"""What keys do in the window: a knob and how far it is turned."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,6 +163,11 @@ class Session:
         outputs: list[Output] = []
         if wanted.page:
             outputs += [self._page(wanted, on_ready), self._clips]
+        if wanted.window:
+            outputs.append(Window(self._press))
+        if wanted.virtual_cam is not None:
+            device = None if wanted.virtual_cam == "auto" else wanted.virtual_cam
+            outputs.append(VirtualCamera(device))
         if wanted.record is not None:
             outputs.append(Recording(wanted.record, overwrite=wanted.overwrite))
         return outputs
@@ -164,6 +186,22 @@ class Session:
             recording=lambda: self._clips.newest,
             on_ready=on_ready,
         )
+
+    def _press(self, key: str) -> None:
+        """A key in the window; see KEYS."""
+        if key not in KEYS:
+            return
+        knob, step = KEYS[key]
+        controls = self.panel.controls
+        try:
+            if knob == "mirror":
+                self.panel.turn(mirror=not controls.mirror)
+            elif knob == "front":
+                self.panel.turn(yaw_rad=0.0, pitch_rad=0.0)
+            else:
+                self.panel.turn(**{knob: getattr(controls, knob) + step})
+        except ConfigError as error:
+            log.debug("%s", error)  # the end of a knob's range
 
     def _turn(self, changes: Any) -> None:
         if not isinstance(changes, dict):

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image as Pillow
 
 from tpvideo.pipeline.frame import Decoded, Image, Stamp, StreamInfo
-from tpvideo.stages.camera import PATIENCE_S, TIME_BASE, LiveSource, now
+from tpvideo.stages.live import PATIENCE_S, TIME_BASE, LiveSource, now
 
 log = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ from tpvideo.pipeline.live.page.camera import PageCamera
 from tpvideo.pipeline.live.page.guard import Guard
 from tpvideo.pipeline.live.page.viewer import Coded, Command, Viewer, coded
 from tpvideo.pipeline.live.view import Shown
-from tpvideo.stages.camera import age_s
+from tpvideo.stages.live import age_s
 
 FILES = {
     "/": ("index.html", "text/html"),
