@@ -30,7 +30,8 @@ MOST_NAMED = 20
 
 def batch_command(render: click.Command) -> click.Command:
     """The sub-command; what a run is made of is asked for exactly as `render` asks for it."""
-    names = {setting.name for setting in fields(config.Settings)} - {"yaw_rad", "overwrite"}
+    names = {setting.name for setting in fields(config.Settings)}
+    names -= {"yaw_rad", "overwrite", "resume"}
     shared = [option for option in render.params if option.name in names]
     batch.params = [*batch.params, *(option for option in shared if option not in batch.params)]
     return batch

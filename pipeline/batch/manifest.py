@@ -19,8 +19,13 @@ from tpvideo.pipeline.config import Settings
 
 NAME = "batch.jsonl"
 
-MACHINE_ONLY = ("yaw_rad", "queue", "batch_size", "device", "overwrite")
-"""Settings that decide where and how fast, not what; the yaw is each result's own."""
+NO_MATTER = frozenset(
+    {
+        *("yaw_rad", "queue", "batch_size", "device", "overwrite", "resume"),
+        *("max_pixels", "max_frames"),
+    }
+)
+"""Settings that decide whether, where and how fast, not what; the yaw is each result's own."""
 
 Verdict = Literal["good", "wanted", "refused"]
 
@@ -32,10 +37,12 @@ def settings_digest(settings: Settings, weights: Mapping[str, str]) -> str:
         settings: of the run.
         weights: SHA-256 of each model file, by what it is for.
     """
-    chosen = asdict(settings)
-    for name in MACHINE_ONLY:
-        del chosen[name]
-    text = json.dumps([chosen, sorted(weights.items())], default=str, sort_keys=True)
+    usual, chosen = asdict(Settings()), asdict(settings)
+    # Only what differs from the defaults: a setting that a later version adds changes nothing.
+    asked = {
+        name: chosen[name] for name in chosen.keys() - NO_MATTER if chosen[name] != usual[name]
+    }
+    text = json.dumps([asked, sorted(weights.items())], default=str, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -124,8 +124,13 @@ class Workbench:
 
         settings, source = self.job.settings, Path(task.source)
         paths = [folder.path_for(target.name) for target in task.targets]
-        sink = PosterSink([app.file_sink(source, path, settings) for path in paths])
         yaws = [target.yaw_rad for target in task.targets]
+        sink = PosterSink(
+            [
+                app.file_sink(source, path, replace(settings, yaw_rad=yaw_rad))
+                for path, yaw_rad in zip(paths, yaws, strict=True)
+            ]
+        )
         pipeline = app.assemble_views(source, yaws, sink, settings, self.networks)
         self._pipeline = pipeline
         if self._is_abort_asked:

@@ -1,0 +1,152 @@
+"""Handing out, retrying, stopping: what becomes of every file, whatever happens to some."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from batches import FakeWorkers, done, failed, task
+
+from tpvideo.pipeline.batch.manifest import Manifest
+from tpvideo.pipeline.batch.run import Batch, examine, exit_code
+from tpvideo.pipeline.batch.storage import LocalFolder, mark_of
+from tpvideo.pipeline.batch.table import Tally
+from tpvideo.pipeline.batch.task import Made, Outcome, Task
+
+TASKS = [task(f"{letter}.mp4", f"{letter}_yaw0.3.mp4") for letter in "abcd"]
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> Iterator[Manifest]:
+    with LocalFolder(tmp_path / "out").held() as folder:
+        yield Manifest(folder, "d1")
+
+
+def states(outcomes: list[Outcome]) -> dict[str, str]:
+    return {outcome.task.source[0]: outcome.state for outcome in outcomes}
+
+
+def carried_out(
+    manifest: Manifest, workers: FakeWorkers, tasks: list[Task] = TASKS, **how: int
+) -> list[Outcome]:
+    return Batch(workers, Tally(len(tasks), 40), manifest, **how).run(tasks, {})  # type: ignore[arg-type]
+
+
+def test_a_bad_file_does_not_keep_the_others_from_being_made(manifest: Manifest) -> None:
+    workers = FakeWorkers({"b.mp4": [failed(TASKS[1])]})
+    outcomes = carried_out(manifest, workers)
+    assert states(outcomes) == {"a": "done", "b": "failed", "c": "done", "d": "done"}
+    assert max(workers.together) == 1  # beside it, at most one other of two
+
+
+def test_what_is_at_fault_itself_is_not_tried_again(manifest: Manifest) -> None:
+    workers = FakeWorkers({"a.mp4": [failed(TASKS[0])]})
+    carried_out(manifest, workers, retries=3)
+    assert workers.given.count("a.mp4") == 1
+
+
+def test_a_passing_failure_is_tried_again_so_many_times(manifest: Manifest) -> None:
+    a, b = (failed(task, "disk full", is_worth_retrying=True) for task in TASKS[:2])
+    workers = FakeWorkers({"a.mp4": [a, a], "b.mp4": [b] * 9})
+    outcomes = carried_out(manifest, workers, TASKS[:2], retries=2)
+    assert states(outcomes) == {"a": "done", "b": "failed"}
+    assert {outcome.task.source: outcome.attempts for outcome in outcomes} == {
+        "a.mp4": 3,
+        "b.mp4": 3,
+    }
+
+
+def test_a_file_that_brought_a_worker_down_is_tried_once_more_alone(manifest: Manifest) -> None:
+    crash = failed(TASKS[0], "the worker died", is_crash=True)
+    workers = FakeWorkers({"a.mp4": [crash]})
+    outcomes = carried_out(manifest, workers)
+    assert states(outcomes) == dict.fromkeys("abcd", "done")
+    assert workers.given == ["a.mp4", "b.mp4", "c.mp4", "d.mp4", "a.mp4"]
+    assert workers.together[-1] == 0
+
+
+def test_a_file_that_always_kills_its_worker_ends_as_failed(manifest: Manifest) -> None:
+    crash = failed(TASKS[0], "the worker died", is_crash=True)
+    outcomes = carried_out(manifest, FakeWorkers({"a.mp4": [crash] * 9}))
+    assert states(outcomes)["a"] == "failed"
+    assert outcomes[-1].attempts == 2
+
+
+def test_fail_fast_drops_the_rest(manifest: Manifest) -> None:
+    workers = FakeWorkers({"a.mp4": [failed(TASKS[0])]})
+    outcomes = carried_out(manifest, workers, fail_fast=True)
+    assert states(outcomes) == {
+        "a": "failed",
+        "b": "interrupted",
+        "c": "unstarted",
+        "d": "unstarted",
+    }
+    assert workers.is_aborted
+
+
+class Presses(FakeWorkers):
+    """Presses Ctrl-C so many times when the first file is asked about."""
+
+    batch: Batch
+    times = 1
+
+    def events(self, timeout_s: float):  # type: ignore[no-untyped-def]
+        for _ in range(self.times):
+            self.batch.stop()
+        self.times = 0
+        if self.batch.is_aborting and not self.is_aborted:
+            return  # the order to drop everything comes first
+        yield from super().events(timeout_s)
+
+
+@pytest.mark.parametrize(("times", "under_way"), [(1, "done"), (2, "interrupted")])
+def test_ctrl_c_finishes_what_is_under_way_and_twice_drops_it(
+    manifest: Manifest, times: int, under_way: str
+) -> None:
+    workers = Presses()
+    workers.batch = Batch(workers, Tally(4, 40), manifest)
+    workers.times = times
+    outcomes = workers.batch.run(TASKS, {})
+    assert states(outcomes) == {
+        "a": under_way,
+        "b": under_way,
+        "c": "unstarted",
+        "d": "unstarted",
+    }
+
+
+def test_only_the_results_that_are_missing_are_made(manifest: Manifest, tmp_path: Path) -> None:
+    source = tmp_path / "a.mp4"
+    source.write_text("0123456789")
+    wanted = task(source, "a1.mp4", "a2.mp4")
+    manifest.folder.write("a1.mp4", b"result")
+    mark, made_of = mark_of(tmp_path / "out" / "a1.mp4"), mark_of(source)
+    assert mark and made_of
+    things = (Made(wanted.targets[0], mark),)
+    manifest.add(Outcome(wanted, "done", made=things, source=made_of))
+    manifest.read()
+    plan = examine([wanted], manifest, overwrite=False)
+    assert [target.name for target in plan.wanted[0].targets] == ["a2.mp4"]
+    manifest.folder.write("a2.mp4", b"not ours")
+    plan = examine([wanted], manifest, overwrite=False)
+    assert [outcome.state for outcome in plan.settled] == ["failed"]
+    plan = examine([wanted], manifest, overwrite=True)
+    assert [target.name for target in plan.wanted[0].targets] == ["a2.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "is_interrupted", "code"),
+    [
+        ([done(TASKS[0])], False, 0),
+        ([done(TASKS[0]), Outcome(TASKS[1], "good")], False, 0),
+        ([done(TASKS[0]), failed(TASKS[1])], False, 3),
+        ([Outcome(TASKS[0], "good"), failed(TASKS[1])], False, 3),
+        ([failed(TASKS[0]), failed(TASKS[1])], False, 1),
+        ([done(TASKS[0])], True, 130),
+    ],
+)
+def test_the_exit_code_tells_all_some_or_none(
+    outcomes: list[Outcome], is_interrupted: bool, code: int
+) -> None:
+    assert exit_code(outcomes, is_interrupted=is_interrupted) == code

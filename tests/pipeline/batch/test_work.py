@@ -1,0 +1,109 @@
+"""One source after the other in one process: results, refusals, posters."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from batches import clip, photo, small, task, tiny
+from PIL import Image as Pillow
+from synthetic import write_clip
+
+from tpvideo.pipeline import app
+from tpvideo.pipeline.batch.storage import sha256_of
+from tpvideo.pipeline.batch.task import Progress, Target, Task
+from tpvideo.pipeline.batch.work import Job, Workbench
+
+YAWS = (-0.3, 0.3)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Workbench:
+    return Workbench(Job(small(), str(tmp_path / "out"), tiny), "worker 7")
+
+
+def test_several_angles_in_one_pass_are_what_single_runs_write(
+    bench: Workbench, tmp_path: Path
+) -> None:
+    source = clip(tmp_path / "a.mp4")
+    targets = tuple(Target(f"sub/{yaw}.mp4", yaw) for yaw in YAWS)
+    outcome = bench.run(Task(str(source), targets, "a.mp4"))
+    assert (outcome.state, outcome.frames, outcome.worker) == ("done", 3, "worker 7")
+    for made, yaw in zip(outcome.made, YAWS, strict=True):
+        path, alone = tmp_path / "out" / made.target.name, tmp_path / f"{yaw}.mp4"
+        app.assemble(source, alone, small(yaw_rad=yaw), tiny(small())).run()
+        assert path.read_bytes() == alone.read_bytes()
+        assert made.mark.sha256 == sha256_of(path)
+    assert outcome.source is not None
+    assert outcome.source.sha256 == sha256_of(source)
+    assert len({made.mark.sha256 for made in outcome.made}) == 2
+
+
+def test_the_poster_shows_the_source_beside_its_results(bench: Workbench, tmp_path: Path) -> None:
+    outcome = bench.run(task(photo(tmp_path / "me.png", (200, 30, 30)), "turned.png"))
+    with Pillow.open(io.BytesIO(outcome.poster)) as poster:
+        assert poster.size == (216 + 144, 144)
+        assert poster.getpixel((20, 70))[0] > 150  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "reason"),
+    [
+        (b"junk", "InputError", "not a video or picture"),
+        (b"", "InputError", "the file is empty"),
+        (None, "InputError", "no such file"),
+    ],
+)
+def test_a_bad_source_is_an_outcome_and_the_next_one_works(
+    bench: Workbench, tmp_path: Path, content: bytes | None, kind: str, reason: str
+) -> None:
+    path = tmp_path / "bad.mp4"
+    if content is not None:
+        path.write_bytes(content)
+    outcome = bench.run(task(path, "bad.mp4"))
+    assert (outcome.state, outcome.kind, outcome.is_worth_retrying) == ("failed", kind, False)
+    assert reason in outcome.reason
+    assert "\n" not in outcome.reason
+    assert bench.run(task(photo(tmp_path / "me.png"), "me.png")).state == "done"
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["me.png"]
+
+
+def test_a_failure_of_the_machine_is_worth_another_attempt(
+    bench: Workbench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(app, "assemble_views", fail)
+    outcome = bench.run(task(photo(tmp_path / "me.png"), "me.png"))
+    assert (outcome.kind, outcome.is_worth_retrying) == ("MemoryError", True)
+    assert outcome.reason == "MemoryError: no room"
+
+
+def test_a_name_that_leads_out_through_a_link_is_an_outcome(
+    bench: Workbench, tmp_path: Path
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "sub").symlink_to(tmp_path, target_is_directory=True)
+    outcome = bench.run(task(photo(tmp_path / "me.png"), "sub/turned.png"))
+    assert "a link leads out" in outcome.reason
+    assert not (tmp_path / "turned.png").exists()
+
+
+def test_a_task_that_is_dropped_leaves_nothing(bench: Workbench, tmp_path: Path) -> None:
+    def drop(_: Progress) -> None:
+        bench.abort()
+
+    source = clip(tmp_path / "a.mp4", 200)
+    outcome = bench.run(task(source, "a.mp4"), drop)
+    assert outcome.state == "interrupted"
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_what_the_stages_warn_of_is_kept(bench: Workbench, tmp_path: Path) -> None:
+    source = write_clip(tmp_path / "a.mp4", 3, sound=[(0.0, 0.1)])
+    outcome = bench.run(task(source, "a.webm"))
+    assert outcome.state == "done"
+    assert any("encoded anew with libopus" in notice for notice in outcome.notices)
+    assert bench.run(task(source, "a.mp4")).notices == ()
