@@ -19,6 +19,7 @@ from tpvideo.pipeline.doctor import doctor
 from tpvideo.pipeline.errors import ConfigError, TpvideoError, in_one_line
 from tpvideo.pipeline.live.command import live
 from tpvideo.pipeline.options import choice, parse_face, parsed
+from tpvideo.pipeline.signals import Terminated, endings_raise
 from tpvideo.weights.cli import weights
 
 INTERRUPTED = 130
@@ -30,7 +31,11 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     # this once, when it is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
-        code = program.main(arguments, prog_name="tpvideo", standalone_mode=False)
+        with endings_raise():
+            code = program.main(arguments, prog_name="tpvideo", standalone_mode=False)
+    except Terminated as error:
+        _complain(f"ended by {error.signal}; nothing was written")
+        raise
     except (click.Abort, KeyboardInterrupt):
         _complain("interrupted; nothing was written")
         sys.exit(INTERRUPTED)
@@ -191,6 +196,14 @@ def _count(text: str) -> int | None:
     callback=parsed(_count),
     default="auto",
     help="Most frames inverted at once.",
+)
+@click.option(
+    "--stall-timeout",
+    "stall_timeout_s",
+    metavar="SECONDS|off",
+    callback=parsed(config.parse_timeout),
+    default="120",
+    help="Fail when the source gives no frame for so long.",
 )
 @click.option(
     "--max-pixels",

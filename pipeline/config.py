@@ -15,6 +15,7 @@ MOST_PITCH_RAD = 0.8
 SIZES_PX = range(64, 4097)
 CRFS = range(52)
 AUTO_SMOOTH = 0.5
+STALL_TIMEOUT_S = 120.0
 MOST_PIXELS = 100_000_000
 """Of one picture of the source; 8K has 33 million."""
 MOST_FRAMES = 900_000
@@ -82,6 +83,8 @@ class Settings:
     precision: Precision = "auto"
     overwrite: bool = False
     """Replace a target that exists."""
+    stall_timeout_s: float | None = STALL_TIMEOUT_S
+    """A source that gives no frame for so long fails the run; None waits for ever."""
     max_pixels: int = MOST_PIXELS
     """Sources with larger pictures are refused."""
     max_frames: int = MOST_FRAMES
@@ -112,6 +115,8 @@ class Settings:
         if not 0 <= self.smooth <= 1:
             raise ConfigError(f"smooth must be auto, off, or 0 to 1, got {self.smooth}")
         _expect_at_least_one("queue", self.queue)
+        if self.stall_timeout_s is not None and not self.stall_timeout_s > 0:
+            raise ConfigError(f"stall-timeout must be above 0 s, got {self.stall_timeout_s}")
         _expect_at_least_one("max-pixels", self.max_pixels)
         _expect_at_least_one("max-frames", self.max_frames)
         if self.batch_size is not None:
@@ -163,6 +168,20 @@ def parse_trim(text: str) -> Trim:
     if trim[1] is not None and trim[1] <= (trim[0] or 0):
         raise ConfigError(f"the trim {text} ends before it begins")
     return trim
+
+
+def parse_timeout(text: str) -> float | None:
+    """Seconds, or None from `off`.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    if text == "off":
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        raise ConfigError(f"{text!r} is no number of seconds; write 120, or off") from None
 
 
 def parse_count(text: str) -> int:

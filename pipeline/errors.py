@@ -8,6 +8,7 @@ TpvideoError                 printed as one line by the command line, exit code 
 ├── WeightsError             a model file is missing, damaged or of another kind
 ├── NoFaceError              no frame of the whole source shows a face
 ├── MissingExtraError        an optional dependency is asked for and not installed
+├── StallError               the source gives no frame any more
 └── StageError               a stage failed while frames were running; names stage and frames
 """
 
@@ -60,6 +61,16 @@ class MissingExtraError(TpvideoError):
     def __init__(self, package: str, extra: str, purpose: str) -> None:
         super().__init__(
             f"{purpose} needs {package}, which is not installed; pip install 'tpvideo[{extra}]'"
+        )
+
+
+class StallError(TpvideoError):
+    """The source was asked for a frame and gave none for too long."""
+
+    def __init__(self, limit_s: float) -> None:
+        super().__init__(
+            f"the source gave no frame for {limit_s:g} s; is its disk or network there? "
+            "--stall-timeout sets how long to wait"
         )
 
 

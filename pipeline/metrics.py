@@ -50,6 +50,12 @@ class Clock:
 
     def __init__(self, stage: str) -> None:
         self.timing = Timing(stage)
+        self._busy_since_s: float | None = None
+
+    def busy_for_s(self) -> float:
+        """Seconds that the piece of work under way takes already; 0 while there is none."""
+        since_s = self._busy_since_s
+        return 0.0 if since_s is None else time.perf_counter() - since_s
 
     def count(self, frames: int) -> None:
         """Add one finished hand-over of so many frames."""
@@ -60,9 +66,12 @@ class Clock:
     def spend(self, activity: Activity) -> Iterator[None]:
         """Add the time the block takes to one activity, also when the block raises."""
         started_s = time.perf_counter()
+        if activity == "busy_s":
+            self._busy_since_s = started_s
         try:
             yield
         finally:
+            self._busy_since_s = None
             total_s = getattr(self.timing, activity) + time.perf_counter() - started_s
             change: dict[str, Any] = {activity: total_s}
             self.timing = replace(self.timing, **change)

@@ -5,22 +5,23 @@
 
 from __future__ import annotations
 
-import signal
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 from tpvideo.pipeline.channel import Cancelled, Channel
 from tpvideo.pipeline.checkpoint import Checkpoint
-from tpvideo.pipeline.errors import ResumeError, StageError
+from tpvideo.pipeline.errors import ResumeError, StageError, StallError
 from tpvideo.pipeline.frame import StreamInfo
 from tpvideo.pipeline.losses import Losses
 from tpvideo.pipeline.metrics import Report
-from tpvideo.pipeline.stage import Sink, Source, Stage
+from tpvideo.pipeline.signals import answered
+from tpvideo.pipeline.stage import Interruptible, Sink, Source, Stage
 from tpvideo.pipeline.worker import (
     SINK_NAME,
     SOURCE_NAME,
@@ -35,6 +36,13 @@ CHECKPOINT_S = 8
 """Length of the source between two checkpoints, seconds."""
 CHECKPOINT_FRAMES = (25, 500)
 """Fewest and most frames between two, whatever the rate."""
+
+POLL_S = 0.5
+"""How often a waiting run looks whether its source still delivers."""
+GRACE_S = 3.0
+"""How long a source that hangs may take to end when the run is over."""
+
+log = logging.getLogger(__name__)
 
 NO_LOSSES = Losses()
 """Of a part that cannot lose anything."""
@@ -68,6 +76,7 @@ class Flow(Generic[A]):
         in_flight: int | None = None,
         checkpoints: bool = False,
         resume: Checkpoint | None = None,
+        stall_timeout_s: float | None = None,
     ) -> Pipeline:
         """End the chain; see Pipeline for the settings."""
         return Pipeline(
@@ -79,6 +88,7 @@ class Flow(Generic[A]):
             in_flight=in_flight,
             checkpoints=checkpoints,
             resume=resume,
+            stall_timeout_s=stall_timeout_s,
         )
 
 
@@ -101,6 +111,7 @@ class Pipeline:
         in_flight: int | None = None,
         checkpoints: bool = False,
         resume: Checkpoint | None = None,
+        stall_timeout_s: float | None = None,
     ) -> None:
         """
         Args:
@@ -114,6 +125,8 @@ class Pipeline:
             checkpoints: every few seconds of the source, hand a sink that is a Keeper what a
                 later run needs to go on from there. Not for live input.
             resume: go on from here; the source and the sink were told already.
+            stall_timeout_s: a source that is asked for a frame and gives none for so long fails
+                the run; None waits for ever.
         """
         self._source = source
         self._stages = tuple(stages)
@@ -126,6 +139,7 @@ class Pipeline:
         self._admitted = Channel[None](in_flight) if in_flight and self._stages else None
         self._sets_checkpoints = checkpoints and not live
         self._resume = resume
+        self._stall_timeout_s = stall_timeout_s
         self._reader = SourceWorker(source, self.channels[0], lambda: self._is_stop_asked)
         between = zip(self._stages, self.channels[:-1], self.channels[1:], strict=True)
         self._workers: tuple[Worker, ...] = (
@@ -150,21 +164,25 @@ class Pipeline:
         self._ended_s: float | None = None
         # Plain flags, not Events: a signal handler sets them and must not wait for a lock.
         self._is_stop_asked = False
-        self._is_abort_asked = False
+        self._is_cancelled = False
+        self._aborted_by: BaseException | None = None
+        self._is_source_stuck = False
 
     def run(self) -> Report:
         """Open everything, pass every frame through, finish the sink, close everything.
 
         Parts open front to back and close back to front, always, in the calling thread. In the
-        main thread the first Ctrl-C is a `stop` and the second an `abort`, unless the program
-        has a SIGINT handler of its own.
+        main thread the first Ctrl-C is a `stop` and the second an `abort`, as are SIGTERM and
+        SIGHUP, unless the program has a handler of its own.
 
         Returns:
             The account of the run, once the last frame is written.
 
         Raises:
-            StageError: the first failure of a stage, its cause chained, later ones as notes.
+            StageError: the first failure of a stage, its cause chained, later ones as notes; a
+                StallError where the source gave no frame any more.
             KeyboardInterrupt: the run was aborted; the sink has not finished.
+            Terminated: the same, by SIGTERM or SIGHUP.
             Exception: what a part raised while opening, as it is.
         """
         if self._started_s is not None:
@@ -172,7 +190,7 @@ class Pipeline:
         self._started_s = time.perf_counter()
         with ExitStack() as opened:
             self._open(opened)
-            with _ctrl_c_calls(self.stop, self.abort):
+            with answered(self.stop, self.abort, self._abort):
                 self._run_threads()
                 self._raise_failures()
                 _finish(self._sink)
@@ -193,8 +211,7 @@ class Pipeline:
 
     def abort(self) -> None:
         """Drop everything now; `run` raises KeyboardInterrupt. From any thread."""
-        self._is_abort_asked = True
-        self._cancel()
+        self._abort(KeyboardInterrupt())
 
     def report(self) -> Report:
         """The account so far. From any thread, at any moment."""
@@ -222,17 +239,21 @@ class Pipeline:
         yield SINK_NAME, self._sink
 
     def _open(self, opened: ExitStack) -> None:
+        opened.push(_closing(SOURCE_NAME, self._close_source))
         info = self.info = self._source.open()
-        opened.push(_closing(SOURCE_NAME, self._source.close))
         if self._sets_checkpoints:
             fewest, most = CHECKPOINT_FRAMES
             self._reader.checkpoint_every = min(max(round(CHECKPOINT_S * info.rate), fewest), most)
         for stage in self._stages:
-            info = stage.open(info)
             opened.push(_closing(stage.name, stage.close))
+            info = stage.open(info)
         self._restore()
-        self._sink.open(info)
         opened.push(_closing(SINK_NAME, self._sink.close))
+        self._sink.open(info)
+
+    def _close_source(self) -> None:
+        if not self._is_source_stuck:  # what a thread still reads must not be taken from it
+            self._source.close()
 
     def _restore(self) -> None:
         """Let every stage remember what it did when the checkpoint was set."""
@@ -252,12 +273,14 @@ class Pipeline:
         try:
             for worker in self._workers:
                 name = f"tpvideo-{worker.name}"
-                threads.append(threading.Thread(target=self._guard, name=name, args=(worker,)))
-                threads[-1].start()
-            _join(threads)
+                thread = threading.Thread(target=self._guard, name=name, args=(worker,))
+                thread.daemon = worker is self._reader  # one stuck in the system lets us exit
+                threads.append(thread)
+                thread.start()
+            self._join(threads)
         except BaseException:  # a foreign signal handler's, or no more threads to be had
             self._cancel()
-            _join(threads)
+            self._join(threads)
             raise
         finally:
             self._ended_s = time.perf_counter()
@@ -269,13 +292,42 @@ class Pipeline:
         except Cancelled:
             pass
         except BaseException as cause:
-            failure = StageError(worker.name, worker.frames, cause)
-            failure.__cause__ = cause
-            with self._lock:
-                self._failures.append(failure)
-            self._cancel()
+            self._fail(worker, cause)
+
+    def _join(self, threads: Sequence[threading.Thread]) -> None:
+        """Wait for the threads, and for a source that hangs only so long."""
+        reader, *others = threads
+        while running := [thread for thread in others if thread.is_alive()]:
+            # One endless join cannot be interrupted on Windows; Ctrl-C would wait for the end.
+            running[-1].join(POLL_S)
+            self._expect_frames()
+        if self._is_cancelled and reader.is_alive() and isinstance(self._source, Interruptible):
+            self._source.interrupt()
+        if reader.is_alive():
+            reader.join(GRACE_S)  # its channel is closed or cancelled: it ends, or hangs
+        self._is_source_stuck = reader.is_alive()
+        if self._is_source_stuck:
+            log.warning("the source hangs in the system; its thread is left behind")
+
+    def _expect_frames(self) -> None:
+        """Fail a run whose source gives no frame any more."""
+        limit_s, waited_s = self._stall_timeout_s, self._reader.clock.busy_for_s()
+        if limit_s is not None and waited_s > limit_s and not self._is_cancelled:
+            self._fail(self._reader, StallError(limit_s))
+
+    def _fail(self, worker: Worker, cause: BaseException) -> None:
+        failure = StageError(worker.name, worker.frames, cause)
+        failure.__cause__ = cause
+        with self._lock:
+            self._failures.append(failure)
+        self._cancel()
+
+    def _abort(self, cause: BaseException) -> None:
+        self._aborted_by = self._aborted_by or cause
+        self._cancel()
 
     def _cancel(self) -> None:
+        self._is_cancelled = True
         self._is_stop_asked = True
         for channel in self.channels:
             channel.cancel()
@@ -288,8 +340,8 @@ class Pipeline:
             for failure in later:
                 first.add_note(f"then {failure}")
             raise first
-        if self._is_abort_asked:
-            raise KeyboardInterrupt
+        if self._aborted_by is not None:
+            raise self._aborted_by
 
 
 def _finish(sink: Sink[Any]) -> None:
@@ -315,34 +367,3 @@ def _closing(
             error.add_note(f"then {StageError(name, None, cause)}")
 
     return leave
-
-
-def _join(threads: Sequence[threading.Thread]) -> None:
-    for thread in threads:
-        # One endless join cannot be interrupted on Windows; Ctrl-C would wait for the run's end.
-        while thread.is_alive():
-            thread.join(timeout=1.0)
-
-
-@contextmanager
-def _ctrl_c_calls(*answers: Callable[[], None]) -> Iterator[None]:
-    """Inside, the first Ctrl-C calls the first answer, and so on; more than answers do nothing.
-
-    No KeyboardInterrupt is raised, so none can arrive between two lines that belong together.
-    Does nothing outside the main thread, or where the program handles SIGINT in its own way.
-    """
-    is_main = threading.current_thread() is threading.main_thread()
-    if not is_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield
-        return
-    waiting = list(answers)
-
-    def handle(_number: int, _frame: FrameType | None) -> None:
-        if waiting:
-            waiting.pop(0)()
-
-    previous = signal.signal(signal.SIGINT, handle)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, previous)

@@ -96,6 +96,14 @@ class Sink(Protocol[In_contra]):
 
 
 @runtime_checkable
+class Interruptible(Protocol):
+    """A source whose reading can be ended from outside."""
+
+    def interrupt(self) -> None:
+        """Let a read that hangs in another thread return soon, if there is a way."""
+
+
+@runtime_checkable
 class Keeper(Protocol):
     """A sink that an interrupted run can be continued with."""
 

@@ -16,6 +16,7 @@ from tpvideo.pipeline.config import (
     AUTO_SMOOTH,
     MOST_FRAMES,
     MOST_PIXELS,
+    STALL_TIMEOUT_S,
     Audio,
     Decoder,
     Detail,
@@ -86,6 +87,7 @@ def render(
     device: Device = "auto",
     precision: Precision = "auto",
     overwrite: bool = False,
+    stall_timeout_s: float | None = STALL_TIMEOUT_S,
     max_pixels: int = MOST_PIXELS,
     max_frames: int = MOST_FRAMES,
 ) -> Report:
@@ -137,6 +139,7 @@ def render(
         device=device,
         precision=precision,
         overwrite=overwrite,
+        stall_timeout_s=stall_timeout_s,
         max_pixels=max_pixels,
         max_frames=max_frames,
     )
