@@ -17,6 +17,8 @@ class Checkpoint:
 
     frames: int
     """How many frames came before, in the order read."""
+    zero_pts: int = 0
+    """Time of the stream's first frame, in ticks."""
     states: tuple[State, ...] = ()
     """What each stage it has passed remembers of those frames, front to back."""
 

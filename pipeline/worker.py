@@ -65,6 +65,8 @@ class SourceWorker(Worker, Generic[Out]):
 
     checkpoint_every: int | None = None
     """Frames between two checkpoints, counted from the stream's first; None sets none."""
+    begin: Checkpoint | None = None
+    """Where an earlier run stopped; None is the stream's first frame."""
 
     def __init__(
         self,
@@ -85,13 +87,14 @@ class SourceWorker(Worker, Generic[Out]):
         self.frames = range(1)
         for item in self._timed(self._source):
             if not self.clock.timing.frames:
-                self.zero_pts = getattr(getattr(item, "stamp", None), "pts", 0)
+                pts: int = getattr(getattr(item, "stamp", None), "pts", 0)
+                self.zero_pts = pts if self.begin is None else self.begin.zero_pts
             frame = frames_of([item], self.clock.timing.frames).stop
             self.frames = range(frame, frame + 1)  # the next one, which may not be readable
             self._put(self._outbox, item)
             self.clock.count(1)
             if self.checkpoint_every and frame % self.checkpoint_every == 0:
-                self._put(self._outbox, Checkpoint(frame))
+                self._put(self._outbox, Checkpoint(frame, self.zero_pts))
             if self._is_stop_asked():
                 self.is_stopped = True
                 break

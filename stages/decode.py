@@ -50,6 +50,7 @@ class FileSource:
         decoder: Literal["av", "decord", "ffmpeg"] = "av",
         trim: Trim | None = None,
         limits: Limits | None = None,
+        skip: int = 0,
     ) -> None:
         """
         Args:
@@ -57,6 +58,8 @@ class FileSource:
             decoder: who reads it.
             trim: [from, to) in seconds from the source's start; None at either end is open.
             limits: how large a source is refused; None takes the usual ones.
+            skip: frames that an earlier run has done; they are decoded, for what follows may
+                depend on them, but not given.
 
         Raises:
             ConfigError: the trim is empty or backward, or the decoder is not known.
@@ -70,6 +73,7 @@ class FileSource:
         self._decoder = decoder
         self._begin, self._end = check_trim(trim)
         self._limits = limits or Limits()
+        self._skip = skip
         self._container: InputContainer | None = None
         self._frames: Iterator[Decoded] = iter(())
         self._held = ExitStack()
@@ -105,7 +109,7 @@ class FileSource:
         first = next(frames, None)
         if first is None:
             raise InputError(self.path, self._why_nothing(info))
-        self._frames = _chain(first, frames)
+        self._frames = frames if self._skip else _chain(first, frames)
         height, width, _ = first.rgb.shape
         return replace(info, width=width, height=height, frames=self._expected(info))
 
@@ -157,7 +161,8 @@ class FileSource:
                 kept += 1
                 self._limits.expect_frames(self.path, kept)
                 self._note_damage(passed_over, stamp)
-                yield Decoded(stamp, convert())
+                if kept == 1 or kept > self._skip:  # open wants to see the first in any case
+                    yield Decoded(stamp, convert())
             passed_over = self._damage.packets
         self._note_damage(passed_over, stamp)
         if clock.repaired:

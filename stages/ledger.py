@@ -84,7 +84,8 @@ class Ledger:
         try:
             self.segments = _segments(entry)
             self.times = self._read_times()
-            checkpoint = Checkpoint(int(entry["frames"]), tuple(self._read_states(entry)))
+            states = tuple(self._read_states(entry))
+            checkpoint = Checkpoint(int(entry["frames"]), int(entry["zero_pts"]), states)
         except (OSError, *_UNREADABLE) as error:
             raise ResumeError(self._target, DAMAGED) from error
         self._kept = len(self.segments)
@@ -140,6 +141,7 @@ class Ledger:
             "format": FORMAT,
             "key": dict(self.key),
             "frames": checkpoint.frames,
+            "zero_pts": checkpoint.zero_pts,
             "segments": [asdict(segment) for segment in self.segments],
             "states": states,
         }
