@@ -28,7 +28,7 @@ class StyleHead(nn.Module):
 
     def forward(self, level: Tensor) -> Tensor:
         """level: [B, channels, side, side] -> [B, style_dim]."""
-        code: Tensor = self.linear(self.convs(level).flatten(1))
+        code: Tensor = self.linear(self.convs(level).flatten(1).to(self.linear.weight.dtype))
         return code
 
 

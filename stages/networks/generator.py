@@ -222,8 +222,8 @@ class Generator(nn.Module):
 
 
 def as_image(values: Tensor, side: int) -> Tensor:
-    """[B, side * side, C] values of a picture's rays -> [B, C, side, side]."""
-    return values.transpose(1, 2).reshape(len(values), -1, side, side)
+    """[B, side * side, C] values of a picture's rays -> [B, C, side, side], channels last."""
+    return values.reshape(len(values), side, side, -1).permute(0, 3, 1, 2)
 
 
 def resize(image: Tensor, side: int) -> Tensor:

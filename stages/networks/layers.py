@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -43,6 +43,18 @@ class EqualLinear(nn.Module):
         return F.linear(x, self.weight * self.gain, self.bias * self.rate)
 
 
+def leaky_relu(x: Tensor, slope: float) -> Tensor:
+    """Leaky ReLU of a value that nothing else uses: in place where no gradient needs it."""
+    return F.leaky_relu(x, slope, inplace=not torch.is_grad_enabled())
+
+
+def clamped(x: Tensor, limit: float) -> Tensor:
+    """A value that nothing else uses within -limit..limit: in place where no gradient needs it."""
+    if torch.is_grad_enabled():
+        return x.clamp(-limit, limit)
+    return x.clamp_(-limit, limit)
+
+
 def resampling_filter() -> Tensor:
     """[4, 4] low-pass filter outer([1, 3, 3, 1]) / 64, which sums to 1."""
     taps = torch.tensor([1.0, 3.0, 3.0, 1.0])
@@ -55,15 +67,9 @@ def upsample2(x: Tensor) -> Tensor:
     Per axis out[2m] = (x[m-1] + 3 x[m]) / 4 and out[2m+1] = (3 x[m] + x[m+1]) / 4
     (parity spec, 4.3).
     """
-    for axis in (2, 3):
-        pad = (0, 0, 1, 1) if axis == 2 else (1, 1, 0, 0)
-        padded = F.pad(x, pad)
-        size = x.shape[axis]
-        before, here, after = (padded.narrow(axis, start, size) for start in range(3))
-        even = torch.lerp(before, here, 0.75)
-        odd = torch.lerp(after, here, 0.75)
-        x = torch.stack([even, odd], dim=axis + 1).flatten(axis, axis + 1)
-    return x
+    # Bilinear enlargement has the same weights; the border of zeros makes its edges the filter's.
+    enlarged = F.interpolate(F.pad(x, (1, 1, 1, 1)), scale_factor=2.0, mode="bilinear")
+    return enlarged[:, :, 2:-2, 2:-2]
 
 
 def upsampling_kernel(weight: Tensor, smoothing: Tensor) -> Tensor:
@@ -78,7 +84,7 @@ def upsampling_kernel(weight: Tensor, smoothing: Tensor) -> Tensor:
         smoothing: [4, 4].
 
     Returns:
-        [4 O, I, 3, 3] in the channel order of pixel_shuffle.
+        [4 O, I, 3, 3], the four phases one after another; `interleave` puts them in place.
     """
     outputs, inputs = weight.shape[:2]
     flat = weight.reshape(outputs * inputs, 1, 3, 3)
@@ -89,7 +95,34 @@ def upsampling_kernel(weight: Tensor, smoothing: Tensor) -> Tensor:
         for py in (0, 1)
         for px in (0, 1)
     ]
-    return torch.stack(phases, dim=1).reshape(4 * outputs, inputs, 3, 3)
+    return torch.cat(phases)
+
+
+def interleave(phases: Tensor) -> Tensor:
+    """[B, 4 O, H, W] phases (0, 0), (0, 1), (1, 0), (1, 1) of a picture -> [B, O, 2 H, 2 W],
+    channels last, so that whole pixels are copied and not single numbers."""
+    batch, channels, height, width = phases.shape
+    split = phases.permute(0, 2, 3, 1).reshape(batch, height, width, 2, 2, channels // 4)
+    rows = split.transpose(2, 3).reshape(batch, 2 * height, 2 * width, channels // 4)
+    return rows.permute(0, 3, 1, 2)
+
+
+def scaled(y: Tensor, gain: Tensor | None, bias: Tensor | None) -> Tensor:
+    """[B, O, H, W] times [B or 1, O] plus [O], each where it is given."""
+    if gain is not None and bias is not None:
+        return torch.addcmul(bias[:, None, None].to(y.dtype), y, gain[:, :, None, None].to(y.dtype))
+    if gain is not None:
+        return y * gain[:, :, None, None].to(y.dtype)
+    return y if bias is None else y + bias[:, None, None].to(y.dtype)
+
+
+class Derived(NamedTuple):
+    """What follows from the weights of a modulated convolution."""
+
+    kernel: Tensor
+    """[O or 4 O, I, k, k] to convolve with: the weights, or the folded upsampling kernel."""
+    energy: Tensor
+    """[O, I] sums of the weights' squares, float32."""
 
 
 class ModulatedConv(nn.Module):
@@ -97,7 +130,8 @@ class ModulatedConv(nn.Module):
 
     Computed unfused: scale the inputs by the style, convolve with the shared weight, scale the
     outputs by the demodulation factor. Equal to modulating the weights, and one convolution
-    serves the whole batch.
+    serves the whole batch. At inference, where all pictures share one style and the weights are
+    fewer than the numbers they meet, the weights are modulated after all.
     """
 
     def __init__(
@@ -114,41 +148,85 @@ class ModulatedConv(nn.Module):
         self.bias = nn.Parameter(torch.zeros(outputs))
         self.affine = EqualLinear(style_dim, inputs, bias_init=1.0)
         self.upsample = upsample
-        self._phases: Tensor | None = None
+        self._frozen: Derived | None = None
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> ModulatedConv:
-        self._phases = None  # weights move or change their type: fold anew
+        self._frozen = None  # weights move or change their type: fold anew
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         return self
 
     def _load_from_state_dict(self, *args: Any) -> None:
-        self._phases = None
+        self._frozen = None
         super()._load_from_state_dict(*args)
 
     def train(self, mode: bool = True) -> ModulatedConv:
-        """Also forgets the folded upsampling kernel: weights may be about to change."""
-        self._phases = None
+        """Also forgets what was derived from the weights: they may be about to change."""
+        self._frozen = None
         return super().train(mode)
 
-    def convolve(self, x: Tensor, style: Tensor) -> Tensor:
-        """[B, I, H, W] scaled by [B, I], convolved; twice the size when upsampling."""
-        x = x * style[:, :, None, None].to(x.dtype)
-        if not self.upsample:
-            return F.conv2d(x, self.weight, padding=self.weight.shape[-1] // 2)
-        return F.pixel_shuffle(F.conv2d(x, self._upsampling_kernel(), padding=1), 2)
+    def convolve(
+        self, x: Tensor, style: Tensor, gain: Tensor | None = None, bias: Tensor | None = None
+    ) -> Tensor:
+        """Modulated convolution, in the weights' type; twice the size when upsampling.
 
-    def _upsampling_kernel(self) -> Tensor:
-        with torch.autocast(self.weight.device.type, enabled=False):
-            if self.training or (torch.is_grad_enabled() and self.weight.requires_grad):
-                return upsampling_kernel(self.weight, resampling_filter().to(self.weight))
-            if self._phases is None:  # frozen weights: a constant, folded once
-                self._phases = upsampling_kernel(self.weight, resampling_filter().to(self.weight))
-            return self._phases
+        Args:
+            x: [B, I, H, W].
+            style: [B or 1, I] factors on the inputs.
+            gain: [B or 1, O] factors on the outputs.
+            bias: [O].
+        """
+        weight: Tensor = self._derived().kernel
+        phases = 4 if self.upsample else 1
+        if gain is not None:
+            gain = gain.repeat(1, phases)
+        if bias is not None:
+            bias = bias.to(weight.dtype).repeat(phases)
+        x = x.to(weight.dtype)
+        padding = weight.shape[-1] // 2
+        if self._is_cheaper_modulated(weight, x, style):
+            modulated = weight * style[0][:, None, None]
+            if gain is not None:
+                modulated = modulated * gain[0][:, None, None, None]
+            y = F.conv2d(x, modulated.to(x.dtype), bias, padding=padding)
+        else:
+            y = F.conv2d(x * style[:, :, None, None].to(x.dtype), weight, padding=padding)
+            y = scaled(y, gain, bias)
+        return interleave(y) if self.upsample else y
+
+    @staticmethod
+    def _is_cheaper_modulated(weight: Tensor, x: Tensor, style: Tensor) -> bool:
+        if torch.is_grad_enabled() or len(style) > 1:
+            return False
+        return weight.numel() < len(x) * (weight.shape[0] + weight.shape[1]) * x[0, 0].numel()
 
     def demodulation(self, style: Tensor) -> Tensor:
         """[B, O] factors that give every output channel unit expected variance."""
-        energy = self.weight.float().square().sum(dim=(2, 3))  # [O, I]
-        return torch.rsqrt(style.float().square() @ energy.T + 1e-8)
+        return torch.rsqrt(style.float().square() @ self._derived().energy.T + 1e-8)
+
+    def _derived(self) -> Derived:
+        with torch.autocast(self.weight.device.type, enabled=False):
+            if self.training or (torch.is_grad_enabled() and self.weight.requires_grad):
+                return self._derive()
+            if self._frozen is None:  # frozen weights: constants, found once
+                self._frozen = self._derive()
+            return self._frozen
+
+    def _derive(self) -> Derived:
+        kernel: Tensor = self.weight
+        if self.upsample:
+            kernel = upsampling_kernel(kernel, resampling_filter().to(kernel))
+        return Derived(kernel, self.weight.float().square().sum(dim=(2, 3)))
+
+    @torch.no_grad()
+    def freeze(self, dtype: torch.dtype) -> None:
+        """Convolve in `dtype` from here on, channels last; for inference."""
+        if self._frozen is not None and self._frozen.kernel.dtype == self.weight.dtype == dtype:
+            return
+        kernel, energy = self._derive()
+        layout = torch.channels_last
+        self.weight.data = self.weight.to(dtype, memory_format=layout)
+        self.eval()
+        self._frozen = Derived(kernel.to(dtype, memory_format=layout), energy)
 
 
 class SynthesisLayer(ModulatedConv):
@@ -176,20 +254,14 @@ class SynthesisLayer(ModulatedConv):
         self.clamp = clamp
 
     def forward(self, x: Tensor, latent: Tensor) -> Tensor:
-        """[B, I, H, W] and [B, D] -> [B, O, side, side]."""
+        """[B, I, H, W] and [B or 1, D] -> [B, O, side, side]."""
         style = self.affine(latent)
-        y = self.convolve(x, style)
         # leaky ReLU is positively homogeneous, so its gain sqrt(2) goes into what precedes it.
-        factor = self.demodulation(style) * SQRT2
-        y = torch.addcmul(
-            (self.bias * SQRT2).to(y.dtype)[None, :, None, None],
-            y,
-            factor[:, :, None, None].to(y.dtype),
-        )
+        y = self.convolve(x, style, self.demodulation(style) * SQRT2, self.bias * SQRT2)
         if self.noise:
             y = y + (self.noise_const * (self.noise_strength * SQRT2)).to(y.dtype)
-        y = F.leaky_relu(y, 0.2)
-        return y if self.clamp is None else y.clamp(-self.clamp, self.clamp)
+        y = leaky_relu(y, 0.2)
+        return y if self.clamp is None else clamped(y, self.clamp)
 
 
 class ToRGB(ModulatedConv):
@@ -203,10 +275,9 @@ class ToRGB(ModulatedConv):
         self.clamp = clamp
 
     def forward(self, x: Tensor, latent: Tensor) -> Tensor:
-        """[B, I, H, W] and [B, D] -> [B, O, H, W]."""
-        y = self.convolve(x, self.affine(latent) * self.gain)
-        y = y + self.bias.to(y.dtype)[None, :, None, None]
-        return y if self.clamp is None else y.clamp(-self.clamp, self.clamp)
+        """[B, I, H, W] and [B or 1, D] -> [B, O, H, W]."""
+        y = self.convolve(x, self.affine(latent) * self.gain, bias=self.bias)
+        return y if self.clamp is None else clamped(y, self.clamp)
 
 
 class SynthesisBlock(nn.Module):
@@ -256,7 +327,7 @@ class SynthesisBlock(nn.Module):
         Args:
             x: [B, inputs, side/2, side/2]; None for the first block.
             image: [B, image_channels, side/2, side/2]; None for the first block.
-            ws: [B, latents, D].
+            ws: [B, latents, D]; [1, latents, D] where all pictures share them.
         """
         x = self.const.expand(len(ws), -1, -1, -1) if x is None else self.conv0(x, ws[:, 0])
         x = self.conv1(x, ws[:, -2])

@@ -161,7 +161,7 @@ class PlaneEncoder(Trunk):
         running = self.up2(skip3, running)  # [B, up2, S/8, S/8]
         running = self.up3(skip2, running)  # [B, up3, S/4, S/4]
         running = self.up4(skip1, running)  # [B, up4, S/2, S/2]
-        parts = [planes, self.up5(running)]
+        parts = [planes.to(running.dtype), self.up5(running)]
         if self.skip_stem:
             parts.append(outputs[0])
         head: Tensor = self.final_head_two(torch.cat(parts, dim=1))

@@ -14,6 +14,7 @@ from tpvideo.stages.networks.generator import Generator, View, resize
 from tpvideo.stages.networks.layers import expect_shape
 from tpvideo.stages.networks.plane_encoder import PlaneEncoder
 from tpvideo.stages.networks.triplane import EG3D_AXES, ORTHOGONAL_AXES
+from tpvideo.stages.networks.volume import Composite
 
 AXES = {"eg3d": EG3D_AXES, "orthogonal": ORTHOGONAL_AXES}
 
@@ -150,24 +151,28 @@ class TriPlaneNet(nn.Module):
         """[B, 9, H, W] what the second branch sees: ŷ, x - ŷ and x_m - ŷ_m (eq. 6); the first
         six channels where it takes no mirror."""
         if not self.mirrored:
-            seen = self._first_look(first, ws, labels)
+            (seen,) = self._first_looks(first, ws, labels)
             own = torch.cat([seen, images - seen], dim=1)
             return self._unproject(own, labels) if self.canonical else own
         mirrored_labels = mirror(labels)
-        both = self._first_look(
-            torch.cat([first, first]), torch.cat([ws, ws]), torch.cat([labels, mirrored_labels])
-        )
-        seen, seen_mirrored = both.chunk(2)
+        seen, seen_mirrored = self._first_looks(first, ws, labels, mirrored_labels)
         own = torch.cat([seen, images - seen], dim=1)
         other = images.flip(-1) - seen_mirrored
         if not self.canonical:
             return torch.cat([own, other], dim=1)
         return torch.cat([self._unproject(own, labels), self._unproject(other, mirrored_labels)], 1)
 
-    def _first_look(self, planes: Tensor, ws: Tensor, labels: Tensor) -> Tensor:
-        """[B, 3, side, side] the first branch's render."""
-        view = self.decoder.render(planes, ws, labels, side=self.first_side, fine=self.first_fine)
-        return resize(view.image[:, :3], self.side)
+    def _first_looks(self, planes: Tensor, ws: Tensor, *cameras: Tensor) -> tuple[Tensor, ...]:
+        """[B, 3, side, side] the first branch's render from each of the cameras, [B, 25] each."""
+        side = self.first_side
+        looks = [
+            self.decoder.look(planes, labels, side=side, fine=self.first_fine) for labels in cameras
+        ]
+        seen = Composite(*(torch.cat(found) for found in zip(*looks, strict=True)))
+        if len(ws) > 1:  # a single picture's latents serve all cameras as they are
+            ws = ws.repeat(len(cameras), 1, 1)
+        pictures = self.decoder.finish(seen, ws, side).image[:, :3]
+        return resize(pictures, self.side).chunk(len(cameras))
 
     def _unproject(self, images: Tensor, labels: Tensor) -> Tensor:
         """Pictures laid on the mean head, looked at along z: each cell of the (x, y) plane gets

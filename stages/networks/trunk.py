@@ -121,7 +121,8 @@ class Trunk(nn.Module):
     def trunk(self, image: Tensor) -> list[Tensor]:
         """Outputs of the stem and of every unit in order, for a picture [B, C, S, S] with S a
         multiple of 16."""
-        x: Tensor = self.input_layer(image)
+        dtype = next(self.input_layer.parameters()).dtype
+        x: Tensor = self.input_layer(image.to(dtype))
         outputs = [x]
         for unit in self.body:
             x = unit(x)

@@ -120,7 +120,7 @@ def test_a_batch_does_not_change_the_pictures(clip: Path, tmp_path: Path) -> Non
     results = []
     for batch in (1, 4):
         target = tmp_path / f"{batch}.mkv"
-        settings = small(yaw_rad=0.4, batch_size=batch, crf=0)
+        settings = small(yaw_rad=0.4, batch_size=batch, crf=0, precision="float32")
         app.assemble(clip, target, settings, networks_with(seed=3)).run()
         results.append(np.stack(pictures_of(target)).astype(int))
     assert np.abs(results[0] - results[1]).max() <= 2  # one rounding each way in yuv420p
@@ -223,7 +223,25 @@ def test_a_gpu_that_is_not_there_is_a_wrong_setting(monkeypatch: pytest.MonkeyPa
 def test_precision_and_batch_are_what_was_asked_for() -> None:
     machine = app.pick_machine(Settings(device="cpu", precision="bfloat16", batch_size=5))
     assert (machine.dtype, machine.batch) == (torch.bfloat16, 5)
-    assert app.pick_machine(Settings(device="cpu")).dtype == torch.float32
+
+
+@pytest.mark.parametrize("is_native", [False, True])
+def test_a_cpu_computes_in_bfloat16_where_it_multiplies_it_itself(
+    monkeypatch: pytest.MonkeyPatch, is_native: bool
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: is_native)
+    machine = app.pick_machine(Settings(device="cpu"))
+    assert machine.dtype == (torch.bfloat16 if is_native else torch.float32)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_on_a_cpu_the_weights_have_the_precision(precision: str) -> None:
+    machine = app.pick_machine(Settings(device="cpu", precision=precision))
+    parts = networks()
+    assert app.working_machine(machine, parts).dtype == torch.float32
+    weight = parts.triplane.get_parameter("decoder.superresolution.block0.conv0.weight")
+    assert weight.dtype == getattr(torch, precision)
 
 
 @pytest.mark.parametrize(

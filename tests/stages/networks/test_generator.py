@@ -173,4 +173,5 @@ def test_the_density_grid_is_indexed_by_x_y_z() -> None:
     torch.testing.assert_close(density_grid(generator, planes[:1], 5, chunk=7), whole)
     place = grid_points(torch.tensor([2 * 25 + 3 * 5 + 4]), 5, generator.box)
     expected = generator.query(planes[:1], place[None]).sigmas.item()
-    assert whole[2, 3, 4].item() == pytest.approx(expected, abs=1e-6)
+    # a product with another number of rows adds up in another order
+    assert whole[2, 3, 4].item() == pytest.approx(expected, abs=1e-5)

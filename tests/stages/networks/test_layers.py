@@ -91,7 +91,7 @@ def test_the_folded_kernel_is_kept_and_forgotten_when_weights_load_or_move() -> 
         torch.testing.assert_close(conv.convolve(x, style), slow, **EXACT)
 
     check()
-    assert conv._upsampling_kernel() is conv._upsampling_kernel()
+    assert conv._derived() is conv._derived()
     conv.load_state_dict(other.state_dict())
     check()
     conv.load_state_dict(ModulatedConv(2, 2, 4, upsample=True).state_dict(), assign=True)
@@ -101,7 +101,7 @@ def test_the_folded_kernel_is_kept_and_forgotten_when_weights_load_or_move() -> 
     conv.weight.mul_(2)
     conv.eval()
     check()
-    assert conv.double()._upsampling_kernel().dtype == torch.float64
+    assert conv.double()._derived().kernel.dtype == torch.float64
 
 
 def test_the_upsampling_kernel_passes_gradients_to_the_weight() -> None:

@@ -1,0 +1,58 @@
+"""A trained network made cheaper to run: same sizes, same names, fewer steps."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from tpvideo.stages.networks.layers import ModulatedConv, SynthesisBlock
+from tpvideo.stages.networks.triplanenet import TriPlaneNet
+
+
+@torch.no_grad()
+def make_lean(network: TriPlaneNet, dtype: torch.dtype = torch.float32) -> TriPlaneNet:
+    """Prepare a network for inference, in place; afterwards it can neither be trained nor saved.
+
+    A batch norm behind a convolution becomes part of its weights (exact but for rounding),
+    activations work in place, and convolutions keep their weights and what they compute in
+    `dtype`, channels last. Everything else stays in float32: latents, styles, planes, the volume
+    rendering and the picture that super-resolution sums up.
+
+    Args:
+        network: in evaluation mode, frozen.
+        dtype: float32 or bfloat16; of convolutions.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Sequential):
+            fold_norms(module)
+    for module in network.modules():
+        if isinstance(module, ModulatedConv):
+            module.freeze(dtype)
+        elif isinstance(module, nn.Conv2d):
+            module.to(dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        elif isinstance(module, nn.PReLU):
+            module.to(dtype)
+        elif isinstance(module, SynthesisBlock) and module.is_first:
+            module.const.data = module.const.to(dtype)
+    return network
+
+
+def fold_norms(chain: nn.Sequential) -> None:
+    """Move every batch norm of a chain that follows a convolution into it, and let the leaky
+    ReLUs behind other modules work in place."""
+    for place in range(1, len(chain)):
+        before, module = chain[place - 1], chain[place]
+        if isinstance(module, nn.BatchNorm2d) and isinstance(before, nn.Conv2d):
+            absorb(before, module)
+            chain[place] = nn.Identity()
+        elif isinstance(module, nn.LeakyReLU):
+            module.inplace = True
+
+
+def absorb(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
+    """Let a convolution do what it and then the batch norm did."""
+    assert norm.running_mean is not None and norm.running_var is not None
+    factor = norm.weight * torch.rsqrt(norm.running_var + norm.eps)  # [O]
+    bias = -norm.running_mean if conv.bias is None else conv.bias - norm.running_mean
+    conv.weight = nn.Parameter(conv.weight * factor[:, None, None, None], requires_grad=False)
+    conv.bias = nn.Parameter(norm.bias + bias * factor, requires_grad=False)
