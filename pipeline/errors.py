@@ -8,6 +8,7 @@ TpvideoError                 printed as one line by the command line, exit code 
 ├── WeightsError             a model file is missing, damaged or of another kind
 ├── NoFaceError              no frame of the whole source shows a face
 ├── MissingExtraError        an optional dependency is asked for and not installed
+├── DeviceError              the device has too little memory for even one frame
 ├── StallError               the source gives no frame any more
 └── StageError               a stage failed while frames were running; names stage and frames
 """
@@ -62,6 +63,10 @@ class MissingExtraError(TpvideoError):
         super().__init__(
             f"{purpose} needs {package}, which is not installed; pip install 'tpvideo[{extra}]'"
         )
+
+
+class DeviceError(TpvideoError):
+    """What computes has too little memory for even one frame."""
 
 
 class StallError(TpvideoError):

@@ -11,6 +11,7 @@ from torch import Tensor
 from tpvideo.pipeline.frame import Face, Head, Inverted, Posed
 from tpvideo.pipeline.stage import Stage
 from tpvideo.stages import pixels
+from tpvideo.stages.memory import Halving
 from tpvideo.stages.networks.generator import resize
 from tpvideo.stages.networks.triplanenet import TriPlaneNet
 
@@ -59,15 +60,22 @@ class Inversion(Stage[Posed, Inverted]):
         self.dtype = dtype
         self.batch = batch
         self.linger_s = linger_s
+        self._halving = Halving(self.name)
 
     @property
     def name(self) -> str:
         """The word in tables and messages."""
         return "invert"
 
+    @property
+    def notices(self) -> list[str]:
+        """That the memory was too small for whole batches, a line each time."""
+        return self._halving.notices
+
     def process(self, items: Sequence[Posed]) -> list[Inverted]:
         """1..batch packets in, as many out."""
-        heads = iter(self.invert([item.face for item in items if item.face is not None]))
+        faces = [item.face for item in items if item.face is not None]
+        heads = iter(self._halving(self.invert, faces))
         return [
             Inverted(
                 item.stamp,
@@ -81,8 +89,6 @@ class Inversion(Stage[Posed, Inverted]):
 
     def invert(self, faces: Sequence[Face]) -> list[Head]:
         """The heads of some faces, computed as one batch; each as if it were alone."""
-        if not faces:
-            return []
         with torch.inference_mode(), in_precision(self.device, self.dtype):
             pictures, labels = network_input(faces, self.network.side, self.device)
             found = self.network.invert(pictures, labels)

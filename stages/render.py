@@ -22,6 +22,7 @@ from tpvideo.stages import geometry, pixels
 from tpvideo.stages.backdrop import Backdrop
 from tpvideo.stages.detail import Seen, sharpen
 from tpvideo.stages.invert import in_precision
+from tpvideo.stages.memory import Halving
 from tpvideo.stages.networks.generator import as_image
 from tpvideo.stages.networks.triplanenet import TriPlaneNet
 
@@ -82,6 +83,7 @@ class NovelView(Stage[Inverted, Rendered]):
         self.dtype = dtype
         self.batch = batch
         self.linger_s = linger_s
+        self._halving = Halving(self.name)
         self.losses = Losses()
         """The frames without a head, and what they show."""
         self._last: Rendered | None = None
@@ -91,6 +93,11 @@ class NovelView(Stage[Inverted, Rendered]):
     def name(self) -> str:
         """The word in tables and messages."""
         return "render"
+
+    @property
+    def notices(self) -> list[str]:
+        """That the memory was too small for whole batches, a line each time."""
+        return self._halving.notices
 
     def open(self, info: StreamInfo) -> StreamInfo:
         """The output is a square, or two side by side."""
@@ -102,7 +109,7 @@ class NovelView(Stage[Inverted, Rendered]):
     def process(self, items: Sequence[Inverted]) -> Iterator[Rendered]:
         """1..batch packets in, as many out."""
         found = [item for item in items if item.head is not None]
-        pictures = iter(self._draw(found))
+        pictures = iter(self._halving(self._draw, found))
         for item in items:
             self._frames += 1
             if item.head is None:
@@ -148,8 +155,6 @@ class NovelView(Stage[Inverted, Rendered]):
         return geometry.label_camera(yaw + self.yaw_rad, pitch + self.pitch_rad, roll_rad=-roll)
 
     def _draw(self, items: Sequence[Inverted]) -> list[tuple[Image, Image | None]]:
-        if not items:
-            return []
         faces = [item.face for item in items if item.face is not None]
         heads: list[Head] = [item.head for item in items if item.head is not None]
         focal = self.zoom * geometry.FOCAL
