@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -15,6 +16,9 @@ from tpvideo.pipeline.config import Settings
 from tpvideo.pipeline.errors import ConfigError
 from tpvideo.pipeline.frame import Decoded, Inverted, Matted, Views
 from tpvideo.pipeline.metrics import Report
+from tpvideo.pipeline.record import settings_as_json
+from tpvideo.pipeline.resume import resumable
+from tpvideo.pipeline.run_key import run_key
 from tpvideo.pipeline.runner import Flow, Pipeline, read
 from tpvideo.pipeline.stage import Sink, Stage
 from tpvideo.stages.backdrop import parse_backdrop
@@ -23,15 +27,16 @@ from tpvideo.stages.decode import FileSource
 from tpvideo.stages.encode import FileSink
 from tpvideo.stages.face import FaceCrop
 from tpvideo.stages.facefinder import FaceFinder, Finder
-from tpvideo.stages.insight import InsightFaceFinder
+from tpvideo.stages.insight import DETECTOR, LANDMARKS, InsightFaceFinder
 from tpvideo.stages.invert import Inversion
 from tpvideo.stages.limits import Limits
-from tpvideo.stages.matting import Matting, open_matting
+from tpvideo.stages.matting import Matting, matting_file, open_matting
 from tpvideo.stages.media import expect_file
 from tpvideo.stages.networks.lean import make_lean
 from tpvideo.stages.networks.triplanenet import TriPlaneNet
 from tpvideo.stages.precision import working_dtype
 from tpvideo.stages.render import NovelView
+from tpvideo.stages.provenance import Provenance
 from tpvideo.stages.views import SeveralViews
 from tpvideo.weights import store
 
@@ -147,7 +152,23 @@ def inverted(
         .then(FaceCrop(networks.finder, choose=settings.face, smooth=settings.smooth))
         .then(
             Inversion(
+        resume=settings.resume,
                 networks.triplane, device=machine.device, dtype=machine.dtype, batch=machine.batch
+        provenance=provenance(settings) if settings.provenance else None,
+    )
+
+
+def provenance(settings: Settings) -> Provenance:
+    """The note that a result made with these settings carries."""
+    trim = settings_as_json(settings)["trim"]
+    return Provenance(
+        version=version("tpvideo"),
+        yaw_rad=settings.yaw_rad,
+        pitch_rad=settings.pitch_rad,
+        view=settings.view,
+        model=Path(settings.model).name,
+        audio=settings.audio,
+        trim=None if trim is None else (trim[0], trim[1]),
             )
         )
     )
@@ -182,11 +203,7 @@ def load_networks(settings: Settings, machine: Machine) -> Networks:
 
 
 def _finder(choice: str, device: torch.device) -> Finder:
-    """auto is InsightFace where its extra and its models are there, else our own."""
-    pack = store.directory() / INSIGHTFACE_PACK
-    if choice == "auto":
-        choice = "insightface" if pack.is_dir() and find_spec("insightface") else "small"
-    if choice == "small":
+    if not _picks_insightface(choice):
         return FaceFinder.load(store.find("face"), device)
     on_gpu = ["CUDAExecutionProvider"] if device.type == "cuda" else []
     return InsightFaceFinder(pack, [*on_gpu, "CPUExecutionProvider"])
@@ -206,6 +223,22 @@ def pick_machine(settings: Settings) -> Machine:
 
     Raises:
         ConfigError: a GPU is asked for, and there is none.
+def model_files(settings: Settings) -> dict[str, Path]:
+    """The files that load_networks reads, by what they are for.
+
+    Raises:
+        WeightsError: one is missing.
+    """
+    files = {"model": store.locate(settings.model)}
+    matting = matting_file(settings.matting)
+    if matting is not None:
+        files["matting"] = matting
+    if _picks_insightface(settings.face_model):
+        pack = store.directory() / INSIGHTFACE_PACK
+        return files | {"face detector": pack / DETECTOR, "face landmarks": pack / LANDMARKS}
+    return files | {"face": store.find("face")}
+
+
     """
     has_cuda = torch.cuda.is_available()
     if settings.device == "cuda" and not has_cuda:
@@ -214,9 +247,17 @@ def pick_machine(settings: Settings) -> Machine:
     batch = settings.batch_size or (8 if device.type == "cuda" else 1)
     return Machine(device, _pick_dtype(settings.precision, device), batch)
 
+    pack = store.directory() / INSIGHTFACE_PACK
 
 def _pick_dtype(precision: str, device: torch.device) -> torch.dtype:
     if precision != "auto":
+def _picks_insightface(choice: str) -> bool:
+    """auto is InsightFace where its extra and its models are there, else our own."""
+    if choice != "auto":
+        return choice == "insightface"
+    return (store.directory() / INSIGHTFACE_PACK).is_dir() and find_spec("insightface") is not None
+
+
         dtype: torch.dtype = getattr(torch, precision)
         return dtype
     if device.type == "cuda":

@@ -1,6 +1,6 @@
 """The command `tpvideo`: arguments, progress, exit codes, and no other logic.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
+Exit codes: see tpvideo.pipeline.exits.
 """
 
 from __future__ import annotations
@@ -17,12 +17,15 @@ from tpvideo.pipeline import config, progress
 from tpvideo.pipeline.batch.command import batch_command
 from tpvideo.pipeline.doctor import doctor
 from tpvideo.pipeline.errors import ConfigError, TpvideoError, in_one_line
+from tpvideo.pipeline.exits import INTERRUPTED, exit_code
 from tpvideo.pipeline.live.command import live
 from tpvideo.pipeline.options import choice, parse_face, parsed
+from tpvideo.pipeline.resume import how_to_go_on, resumable
 from tpvideo.pipeline.signals import Terminated, endings_raise
+from tpvideo.pipeline.verify import verify
 from tpvideo.weights.cli import weights
 
-INTERRUPTED = 130
+NOTHING = "nothing was written"
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -34,17 +37,19 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         with endings_raise():
             code = program.main(arguments, prog_name="tpvideo", standalone_mode=False)
     except Terminated as error:
-        _complain(f"ended by {error.signal}; nothing was written")
+        _complain(f"ended by {error.signal}; {_kept(error, arguments) or NOTHING}")
         raise
-    except (click.Abort, KeyboardInterrupt):
-        _complain("interrupted; nothing was written")
+    except (click.Abort, KeyboardInterrupt) as error:
+        _complain(f"interrupted; {_kept(error, arguments) or NOTHING}")
         sys.exit(INTERRUPTED)
     except click.ClickException as error:
         _complain(f"error: {error.format_message()}")
         sys.exit(error.exit_code)
     except TpvideoError as error:
         _complain(f"error: {in_one_line(error)}")
-        sys.exit(2 if isinstance(error, ConfigError) else 1)
+        if kept := _kept(error, arguments):
+            _complain(kept)
+        sys.exit(exit_code(error))
     sys.exit(code)
 
 
@@ -85,8 +90,9 @@ def _count(text: str) -> int | None:
 
 @click.command(
     epilog="Commands: 'tpvideo weights list' shows the model files there are, 'tpvideo doctor' "
-    "checks this machine and runs each of them. A source with the name of a command is given as "
-    "./name.",
+    "checks this machine and runs each of them, 'tpvideo verify SOURCE OUT' holds a result to its "
+    "source. A source with the name of a command is given as ./name. Exit codes: 0 done, 1 failed, "
+    "2 wrong usage, 3 done with losses (such as frames without a face), 130 interrupted.",
     context_settings={"help_option_names": ["-h", "--help"], "show_default": True},
 )
 @click.argument("source", type=click.Path(path_type=Path))
@@ -222,6 +228,18 @@ def _count(text: str) -> int | None:
 @click.option("--device", type=choice(config.Device), default="auto")
 @click.option("--precision", type=choice(config.Precision), default="auto")
 @click.option("--overwrite", is_flag=True, help="Replace the target if it exists.")
+@click.option("--resume", is_flag=True, help="Go on where an interrupted run stopped.")
+@click.option(
+    "--provenance/--no-provenance",
+    default=True,
+    help="Say in the result's metadata that it is a synthetic view, and how it was made.",
+)
+@click.option(
+    "--report",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Write what was done and what was lost as JSON, also when the run fails.",
+)
 @click.option(
     "--progress",
     "style",
@@ -232,7 +250,12 @@ def _count(text: str) -> int | None:
 @click.option("--quiet", is_flag=True, help="Say nothing but errors.")
 @click.version_option(package_name="tpvideo", message="%(prog)s %(version)s")
 def render(
-    source: Path, target: Path | None, style: progress.Style, quiet: bool, **settings: Any
+    source: Path,
+    target: Path | None,
+    report: Path | None,
+    style: progress.Style,
+    quiet: bool,
+    **settings: Any,
 ) -> int:
     """Re-render a talking head in SOURCE, a video or photograph, from another side.
 
@@ -241,19 +264,26 @@ def render(
     tpvideo talk.mp4 --yaw 17deg --background blur -o turned.mp4
     """
     chosen = config.Settings(**settings)
-    from tpvideo.pipeline import app  # loads torch, so only when there is work for it
+    from tpvideo.pipeline import app, recorded  # load torch, so only when there is work for them
 
     target = target or app.default_target(source, chosen)
-    with progress.notices(shown=not quiet):
-        pipeline = app.assemble(source, target, chosen)
-        with progress.shown(pipeline, "none" if quiet else style):
-            report = pipeline.run()
+    with (
+        progress.notices(shown=not quiet),
+        recorded.recorded(report, source, target, chosen) as recording,
+    ):
+        pipeline = recording.pipeline = app.assemble(source, target, chosen)
+        with resumable(target), progress.shown(pipeline, "none" if quiet else style):
+            account = pipeline.run()
     if not quiet:
-        progress.show_outcome(report, target)
-    return INTERRUPTED if report.is_stopped else 0
+        progress.show_outcome(account, target)
+    return exit_code(account)
 
 
-program = Program(render, [batch_command(render), live, weights, doctor])
+program = Program(render, [batch_command(render), live, verify, weights, doctor])
+
+
+def _kept(error: BaseException, arguments: Sequence[str] | None) -> str | None:
+    return how_to_go_on(error, sys.argv[1:] if arguments is None else arguments)
 
 
 def _complain(text: str) -> None:

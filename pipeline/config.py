@@ -82,13 +82,17 @@ class Settings:
     device: Device = "auto"
     precision: Precision = "auto"
     overwrite: bool = False
-    """Replace a target that exists."""
+    """Replace a target that exists, and what an interrupted run left of it."""
+    resume: bool = False
+    """Go on where an interrupted run of the same settings and source stopped."""
     stall_timeout_s: float | None = STALL_TIMEOUT_S
     """A source that gives no frame for so long fails the run; None waits for ever."""
     max_pixels: int = MOST_PIXELS
     """Sources with larger pictures are refused."""
     max_frames: int = MOST_FRAMES
     """Sources with more frames are refused."""
+    provenance: bool = True
+    """Say in the result's metadata that it is a synthetic view, and how it was made."""
 
     def __post_init__(self) -> None:
         _expect_angle("yaw", self.yaw_rad, MOST_YAW_RAD)

@@ -64,6 +64,8 @@ def show_outcome(report: Report, target: Path) -> None:
     )
 
 
+    for line in report.told_losses():
+        Console(highlight=False, soft_wrap=True).print(f"lost: {line}", markup=False)
 def show_table(report: Report) -> None:
     """Print a table of where the time went."""
     table = Table(box=None, pad_edge=False)

@@ -174,21 +174,10 @@ def open_matting(
     Raises:
         WeightsError: MODNet is asked for and not in the store.
     """
-    if choice == "none":
+    path = matting_file(choice, store_dir)
+    if path is None:
         return NoMatting()
-    if choice in ("auto", "modnet"):
-        folder = store.directory() if store_dir is None else store_dir
-        path = folder / MODNET_FILE
-        if not path.is_file() and choice == "modnet":
-            raise WeightsError(
-                f"no {MODNET_FILE} in {folder}; fetch it once with 'tpvideo weights pull modnet', "
-                "or use --matting auto"
-            )
-        if not path.is_file():
-            path = store.find("matting")
-        log.info("matting with %s", path.name)
-    else:
-        path = Path(choice)
+    log.info("matting with %s", path.name)
     return Matting(path, short_side=short_side, smooth=smooth, device=device)
 
 
@@ -208,6 +197,24 @@ def open_session(path: Path, device: str, threads: int) -> onnxruntime.Inference
     options.log_severity_level = 3
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=_providers(device))
+def matting_file(choice: str = "auto", store_dir: Path | None = None) -> Path | None:
+    """The file that a setting stands for, see `open_matting`; None for "none"."""
+    if choice == "none":
+        return None
+    if choice not in ("auto", "modnet"):
+        return Path(choice)
+    folder = store.directory() if store_dir is None else store_dir
+    path = folder / MODNET_FILE
+    if path.is_file():
+        return path
+    if choice == "auto":
+        return store.find("matting")
+    raise WeightsError(
+        f"no {MODNET_FILE} in {folder}; fetch it once with 'tpvideo weights pull modnet', "
+        "or use --matting auto"
+    )
+
+
     except Exception as error:  # its exceptions share no public base class
         reason = str(error).strip().splitlines()[0]
         raise WeightsError(f"{path} cannot be opened as an ONNX network: {reason}") from error

@@ -24,6 +24,8 @@ SAVE_OPTIONS: dict[str, dict[str, Any]] = {
     ".jpeg": {"quality": 95, "subsampling": 0},
     ".webp": {"quality": 95},
 }
+SEQUENCE_NAME = "%05d.png"
+"""Of the pictures in a folder."""
 PNG_XMP = "XML:com.adobe.xmp"
 """Where a PNG keeps XMP."""
 
@@ -93,7 +95,7 @@ class SequenceWriter:
         self._target = target
         self._xmp = xmp
         self._is_folder = target.suffix.lower() not in PICTURE_SUFFIXES or target.is_dir()
-        self._pattern = "%05d.png" if self._is_folder else target.name
+        self._pattern = SEQUENCE_NAME if self._is_folder else target.name
         try:
             named = self._pattern % 0
         except (TypeError, ValueError) as error:

@@ -80,7 +80,7 @@ class Sound:
                 continue
             name = stream.codec_context.codec.canonical_name
             encoder = (
-                None if _holds(container_format, stream) else FALLBACKS.get(container_format, "aac")
+                None if holds(container_format, stream) else FALLBACKS.get(container_format, "aac")
             )
             if encoder is not None:
                 self.notices.append(
@@ -193,7 +193,7 @@ class Sound:
         return False
 
 
-def _holds(container_format: str, stream: AudioStream) -> bool:
+def holds(container_format: str, stream: AudioStream) -> bool:
     """Whether the container takes the packets of a track as they are: try it on an empty one."""
     container = av.open(io.BytesIO(), "w", format=container_format)
     try:

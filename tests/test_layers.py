@@ -46,7 +46,10 @@ MAY_IMPORT = {
     "pipeline/live/view.py": {"tpvideo.pipeline", "tpvideo.stages", "PIL"},
     "pipeline/live/virtual_camera.py": {"tpvideo.pipeline", "pyvirtualcam"},
     "pipeline/options.py": {"tpvideo.pipeline", "click"},
-    "pipeline/resume.py": {"tpvideo.pipeline", "torch"},
+    "pipeline/resume.py": {"tpvideo.pipeline", "tpvideo.stages.ledger"},
+    "pipeline/run_key.py": {"tpvideo.pipeline", "torch"},
+    "pipeline/recorded.py": {"tpvideo"},
+    "pipeline/verify.py": {"tpvideo", "click"},
     "pipeline/progress.py": {"tpvideo.pipeline", "rich"},
     "stages": {
         "tpvideo.pipeline", "tpvideo.stages", "tpvideo.weights.store",
@@ -69,6 +72,7 @@ ONLY_FOR = {
         "pipeline/cli.py",
         "pipeline/batch/work.py",
         "pipeline/live/session.py",
+        "pipeline/recorded.py",
     }
 }
 

@@ -87,9 +87,11 @@ def render(
     device: Device = "auto",
     precision: Precision = "auto",
     overwrite: bool = False,
+    resume: bool = False,
     stall_timeout_s: float | None = STALL_TIMEOUT_S,
     max_pixels: int = MOST_PIXELS,
     max_frames: int = MOST_FRAMES,
+    provenance: bool = True,
 ) -> Report:
     """Write a source as seen from another side.
 
@@ -139,9 +141,11 @@ def render(
         device=device,
         precision=precision,
         overwrite=overwrite,
+        resume=resume,
         stall_timeout_s=stall_timeout_s,
         max_pixels=max_pixels,
         max_frames=max_frames,
+        provenance=provenance,
     )
     return app.render(source, target, settings)
 

@@ -134,7 +134,7 @@ def test_the_command_takes_the_same_settings_with_the_same_defaults() -> None:
         given = {
             key: value
             for key, value in context.params.items()
-            if key not in ("source", "target", "style", "quiet")
+            if key not in ("source", "target", "report", "style", "quiet")
         }
     assert Settings(**given) == Settings()
 
@@ -245,7 +245,7 @@ def test_a_run_that_is_stopping_says_how_to_end_it_at_once(
     progress._say_line(pipeline)
     before, after = capsys.readouterr().err.splitlines()
     assert "Ctrl-C" not in before
-    assert "Ctrl-C again leaves no file" in after
+    assert "Ctrl-C again ends at once" in after
 
 
 def test_a_bar_is_drawn_on_a_terminal_and_leaves_no_thread(

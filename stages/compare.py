@@ -1,0 +1,281 @@
+"""Holds a result to its source, rule by rule: every frame at its time, the sound untouched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+from tpvideo.pipeline.metrics import clock_text
+from tpvideo.stages.codecs import MOVIE_FORMATS
+from tpvideo.stages.contents import Contents, Track, read_contents
+from tpvideo.stages.media import Trim
+from tpvideo.stages.provenance import read_provenance
+from tpvideo.stages.sound import holds
+
+UNSPECIFIED = 2
+"""ITU-T H.273, for primaries, transfer and matrix."""
+BT709 = {"primaries": 1, "transfer": 1, "matrix": 1, "range": 1}
+ANEW_S = Fraction(1, 5)
+"""How far sound that is encoded anew may begin or end elsewhere: its codec warms up."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a result leaves out of its source on purpose."""
+
+    trim: Trim | None = None
+    has_sound: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What became of one rule."""
+
+    rule: str
+    """frames, times, sound, duration, colour, shape or note."""
+    holds: bool
+    said: str
+    """How it was found to hold, or what is wrong and where."""
+
+
+def plan_of(out: Path) -> Plan:
+    """What the note in a result says about how it was made; without one, nothing is left out."""
+    first = out
+    if out.is_dir() or ("%" in out.name and not out.exists()):
+        folder = out if out.is_dir() else out.parent
+        first = next(iter(sorted(folder.glob(f"*{out.suffix or '.png'}"))), out)
+    note = read_provenance(first) if first.is_file() else None
+    return Plan() if note is None else Plan(trim=note.trim_s, has_sound=note.audio != "none")
+
+
+def compare(source: Path, out: Path, plan: Plan) -> list[Verdict]:
+    """Hold a result to its source.
+
+    Args:
+        source: what it was made of: a film or a picture.
+        out: a film, a picture, a folder of numbered pictures or a name like view_%05d.png.
+        plan: what is missing on purpose.
+
+    Raises:
+        InputError: one of them cannot be read at all.
+    """
+    wanted, found = read_contents(source, plan.trim), read_contents(out)
+    verdicts = [_frames(wanted, found)]
+    if not (wanted.is_timed and found.is_timed):
+        said = "pictures carry no times, sound or colour tags"
+        return [*verdicts, Verdict("times", True, said), _note(out)]
+    shift_s = _shift(wanted, found)
+    return [
+        *verdicts,
+        _times(wanted, found, shift_s),
+        _sound(wanted, found, plan, shift_s, MOVIE_FORMATS.get(out.suffix.lower(), "")),
+        _duration(wanted, found, plan),
+        _colour(wanted, found),
+        _shape(wanted, found),
+        _note(out),
+    ]
+
+
+def _frames(wanted: Contents, found: Contents) -> Verdict:
+    """One frame for each that can be decoded, and every one of them can be decoded again."""
+    complaints = []
+    if found.damaged:
+        complaints.append(f"{found.damaged} of them are damaged")
+    if found.missing:
+        complaints.append(f"{found.missing} that it promises are missing")
+    if len(wanted.times_s) != len(found.times_s):
+        complaints.append("; ".join(_holes(wanted, found)))
+    said = f"{len(found.times_s)} of {len(wanted.times_s)}"
+    return Verdict("frames", not complaints, "; ".join([said, *filter(None, complaints)]))
+
+
+def _holes(wanted: Contents, found: Contents) -> Iterator[str]:
+    """Where frames are missing or too many, in words."""
+    if not (wanted.is_timed and found.is_timed):
+        return
+    shift_s = _shift(wanted, found)
+    moved = [moment_s + shift_s for moment_s in found.times_s]
+    missing = _unmatched(wanted.times_s, moved, wanted.step_s / 2)
+    extra = _unmatched(moved, wanted.times_s, wanted.step_s / 2)
+    for word, indices, times in (
+        ("missing", missing, wanted.times_s),
+        ("too many", extra, moved),
+    ):
+        if indices:
+            first, last = indices[0], indices[-1]
+            yield (
+                f"{len(indices)} {word}, frames {first} to {last} of "
+                f"{'the source' if times is wanted.times_s else 'the result'} "
+                f"({_clock(times[first], wanted)} to {_clock(times[last], wanted)})"
+            )
+
+
+def _unmatched(times: list[Fraction], others: list[Fraction], near_s: Fraction) -> list[int]:
+    """Indices of times that have none of the others near; both rise."""
+    indices, at = [], 0
+    for index, moment_s in enumerate(times):
+        while at < len(others) and others[at] < moment_s - near_s:
+            at += 1
+        if at < len(others) and others[at] <= moment_s + near_s:
+            at += 1
+        else:
+            indices.append(index)
+    return indices
+
+
+def _shift(wanted: Contents, found: Contents) -> Fraction:
+    """Seconds to add to the result's clock: the guess that lets most frames meet."""
+    if not wanted.times_s or not found.times_s:
+        return Fraction(0)
+    guesses = [
+        wanted.times_s[0] - found.times_s[0],
+        wanted.times_s[-1] - found.times_s[-1],
+        *(
+            ours.times_s[0] - theirs.times_s[0]
+            for ours, theirs in zip(wanted.tracks, found.tracks, strict=False)
+            if ours.times_s and theirs.times_s
+        ),
+    ]
+
+    def lost(guess_s: Fraction) -> int:
+        moved = [moment_s + guess_s for moment_s in found.times_s]
+        return len(_unmatched(wanted.times_s, moved, wanted.step_s / 4))
+
+    return min(guesses, key=lost)  # the first of equals
+
+
+def _times(wanted: Contents, found: Contents, shift_s: Fraction) -> Verdict:
+    """The same distance between any two frames, as finely as the result's container counts."""
+    is_finer = (wanted.tick_s / found.tick_s).denominator == 1
+    within_s = Fraction(0) if is_finer else found.tick_s
+    pairs = zip(wanted.times_s, found.times_s, strict=False)
+    off_s = [abs(ours - shift_s - theirs) for ours, theirs in pairs]
+    wrong = [index for index, off in enumerate(off_s) if off > within_s]
+    if wrong:
+        first, worst = wrong[0], max(off_s)
+        said = (
+            f"{len(wrong)} frames are elsewhere, the first is frame {first} "
+            f"({_clock(wanted.times_s[first], wanted)}), at most {float(worst):.4f} s off"
+        )
+        return Verdict("times", False, said)
+    return Verdict("times", True, "equal" if is_finer else f"equal within {within_s} s, its tick")
+
+
+def _sound(
+    wanted: Contents, found: Contents, plan: Plan, shift_s: Fraction, container: str
+) -> Verdict:
+    if not plan.has_sound:
+        count = len(found.tracks)
+        said = f"{count} tracks, though none was wanted" if count else "left out on purpose"
+        return Verdict("sound", not count, said)
+    if len(wanted.tracks) != len(found.tracks):
+        said = f"{len(found.tracks)} of {len(wanted.tracks)} tracks"
+        return Verdict("sound", False, said)
+    if not wanted.tracks:
+        return Verdict("sound", True, "none, as in the source")
+    tracks = []
+    for number, (ours, theirs) in enumerate(zip(wanted.tracks, found.tracks, strict=True), 1):
+        shift_within_s = Fraction(0) if ours.tick_s == theirs.tick_s else found.tick_s
+        within_s = ours.tick_s + theirs.tick_s + shift_within_s
+        complaint = (
+            _packets_complaint(ours, theirs, shift_s, within_s)
+            if ours.codec == theirs.codec
+            else _anew_complaint(ours, theirs, shift_s, container)
+        )
+        if complaint:
+            return Verdict("sound", False, f"track {number}: {complaint}")
+        anew = "" if ours.codec == theirs.codec else f", encoded anew as {theirs.codec}"
+        tracks.append(f"track {number}: {len(ours.times_s)} packets of {ours.codec}{anew}")
+    return Verdict("sound", True, "; ".join(tracks))
+
+
+def _packets_complaint(
+    ours: Track, theirs: Track, shift_s: Fraction, within_s: Fraction
+) -> str | None:
+    """What is wrong with a track that was to be copied."""
+    if ours.digests != theirs.digests:
+        if ours.codec.startswith("pcm") and ours.whole == theirs.whole:
+            return None  # containers cut it into packets as they like
+        pairs = enumerate(zip(ours.digests, theirs.digests, strict=False))
+        same = min(len(ours.digests), len(theirs.digests))
+        at = next((index for index, (a, b) in pairs if a != b), same)
+        when = f" ({clock_text(float(ours.times_s[at]))})" if at < len(ours.times_s) else ""
+        counts = f"{len(theirs.digests)} of {len(ours.digests)} packets"
+        return f"{counts}, not the source's from packet {at}{when}"
+    pairs_s = zip(ours.times_s, theirs.times_s, strict=True)
+    off_s = [abs(a - shift_s - b) for a, b in pairs_s]
+    if off_s and max(off_s) > within_s:
+        at = off_s.index(max(off_s))
+        when = clock_text(float(ours.times_s[at]))
+        return f"packet {at} ({when}) is {float(off_s[at]):.4f} s off against the pictures"
+    return None
+
+
+def _anew_complaint(ours: Track, theirs: Track, shift_s: Fraction, container: str) -> str | None:
+    """What is wrong with a track of another codec."""
+    if not container or holds(container, ours.stream):
+        return f"{theirs.codec}, though {ours.codec} could have been copied"
+    if not ours.times_s or not theirs.times_s:
+        return "it is empty" if ours.times_s else None
+    for word, wanted_s, found_s in (
+        ("begins", ours.times_s[0], theirs.times_s[0]),
+        ("ends", ours.end_s, theirs.end_s),
+    ):
+        off_s = wanted_s - shift_s - found_s
+        if abs(off_s) > ANEW_S:
+            return f"encoded anew as {theirs.codec}, it {word} {float(abs(off_s)):.3f} s off"
+    return None
+
+
+def _duration(wanted: Contents, found: Contents, plan: Plan) -> Verdict:
+    """From the first frame or sound to the end of the last, within two frames."""
+    ours_s, theirs_s = (_length(contents, plan.has_sound) for contents in (wanted, found))
+    within_s = 2 * max(wanted.step_s, wanted.last_s)
+    said = f"{float(theirs_s):.3f} s for {float(ours_s):.3f} s"
+    return Verdict("duration", abs(ours_s - theirs_s) <= within_s, said)
+
+
+def _length(contents: Contents, has_sound: bool) -> Fraction:
+    if not contents.times_s:
+        return Fraction(0)
+    tracks = [track for track in contents.tracks if track.times_s and has_sound]
+    begins = min([contents.times_s[0], *(track.times_s[0] for track in tracks)])
+    ends = max([contents.times_s[-1] + contents.last_s, *(track.end_s for track in tracks)])
+    return ends - begins
+
+
+def _colour(wanted: Contents, found: Contents) -> Verdict:
+    """Nothing left to guess: BT.709 in limited range, or what the source says of itself."""
+    wrong = [
+        f"{name} {value}"
+        for name, value in found.colours.items()
+        if value not in (BT709[name], wanted.colours.get(name))
+        or value == (0 if name == "range" else UNSPECIFIED)
+    ]
+    if wrong:
+        said = f"{', '.join(wrong)} is neither BT.709 nor stated as in the source"
+        return Verdict("colour", False, said)
+    return Verdict("colour", True, "stated, as BT.709 or as in the source")
+
+
+def _shape(wanted: Contents, found: Contents) -> Verdict:
+    """Upright with square pixels, or stored as the source is."""
+    if found.turn != type(found.turn)() and found.turn != wanted.turn:
+        return Verdict("shape", False, "it asks the player to turn the picture once more")
+    if found.aspect not in (1, wanted.aspect):
+        return Verdict("shape", False, f"its pixels are {found.aspect} as wide as high")
+    return Verdict("shape", True, "upright, square pixels or as in the source")
+
+
+def _note(out: Path) -> Verdict:
+    note = read_provenance(out) if out.is_file() else None
+    if note is None:
+        return Verdict("note", True, "none that says how it was made")
+    angles = f"yaw {note.yaw_rad:.4g}, pitch {note.pitch_rad:.4g}"
+    return Verdict("note", True, f"synthetic view by tpvideo {note.version}, {angles}")
+
+
+def _clock(moment_s: Fraction, wanted: Contents) -> str:
+    return clock_text(float(moment_s - wanted.times_s[0]))
