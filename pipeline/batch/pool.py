@@ -115,8 +115,8 @@ class Pool:
                 yield news
             elif isinstance(news, Outcome):
                 worker.task = None
-                yield news
                 self._retire_if_large(slot, news.resident_bytes)
+                yield news
             elif news is None:
                 worker.is_ready = True
             else:

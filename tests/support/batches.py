@@ -18,6 +18,7 @@ from tiny import tiny_network
 from tpvideo.pipeline.app import Networks
 from tpvideo.pipeline.batch.task import Made, Mark, Outcome, Progress, Target, Task
 from tpvideo.pipeline.config import Settings
+from tpvideo.pipeline.errors import WeightsError
 from tpvideo.pipeline.frame import Image
 from tpvideo.stages.facefinder import FaceBox, FaceReading
 
@@ -47,6 +48,17 @@ def tiny(settings: Settings) -> Networks:
     """Networks that every process builds alike."""
     torch.manual_seed(11)
     return Networks(tiny_network(), OneFace(os.environ.get("TEST_ANTIDOTE")))
+
+
+def no_weights(settings: Settings) -> Networks:
+    """As when a model file is missing."""
+    raise WeightsError("no weights named nosuchmodel")
+
+
+def dies(settings: Settings) -> Networks:
+    """As when loading takes more memory than there is."""
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError("still alive")
 
 
 def small(**changes: object) -> Settings:
