@@ -89,6 +89,8 @@ class Report:
     """Frames given up at the first channel; 0 unless the input is live."""
     is_stopped: bool = False
     """Reading ended because stop was called, before the source ran out."""
+    earlier_frames: int = 0
+    """Frames that an interrupted run had read before; `frames` does not count them."""
     losses: tuple[Loss, ...] = ()
     """What the result lacks of the source, stage after stage."""
     warnings: tuple[str, ...] = ()

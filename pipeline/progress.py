@@ -58,14 +58,16 @@ def show_outcome(report: Report, target: Path) -> None:
     show_table(report)
     how = "interrupted; a shorter, whole file: " if report.is_stopped else ""
     rate = report.frames / report.elapsed_s if report.elapsed_s else 0.0
+    before = f"after {report.earlier_frames} of an earlier run, " if report.earlier_frames else ""
     Console(highlight=False, soft_wrap=True).print(
-        f"{how}{report.frames} frames in {report.elapsed_s:.1f} s ({rate:.2f} a second): {target}",
+        f"{how}{before}{report.frames} frames in {report.elapsed_s:.1f} s ({rate:.2f} a second): "
+        f"{target}",
         markup=False,
     )
-
-
     for line in report.told_losses():
         Console(highlight=False, soft_wrap=True).print(f"lost: {line}", markup=False)
+
+
 def show_table(report: Report) -> None:
     """Print a table of where the time went."""
     table = Table(box=None, pad_edge=False)
@@ -87,14 +89,15 @@ def _say_line(pipeline: Pipeline) -> None:
     report = pipeline.report()
     total = pipeline.info.frames if pipeline.info else None
     of_all = "" if total is None else f" of {total}"
+    frames = report.earlier_frames + report.frames
     sys.stderr.write(
-        f"{report.frames}{of_all} frames after {report.elapsed_s:.0f} s{_stopping(pipeline)}\n"
+        f"{frames}{of_all} frames after {report.elapsed_s:.0f} s{_stopping(pipeline)}\n"
     )
 
 
 def _stopping(pipeline: Pipeline) -> str:
     """What to say once Ctrl-C was pressed."""
-    hint = "; finishing what was read, Ctrl-C again leaves no file"
+    hint = "; finishing what was read, Ctrl-C again ends at once"
     return hint if pipeline.is_stopping else ""
 
 
@@ -117,7 +120,7 @@ def _bar(pipeline: Pipeline, console: Console) -> Iterator[None]:
             bar.update(
                 task,
                 description=f"frames{_stopping(pipeline)}",
-                completed=report.frames,
+                completed=report.earlier_frames + report.frames,
                 total=total,
                 rate=rate,
                 refresh=True,

@@ -1,55 +1,45 @@
-"""What must be as it was for an interrupted run to be continued."""
+"""What is said when a run ends early that a later one can go on from."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
-from importlib.metadata import version
+import shlex
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-import torch
+from tpvideo.pipeline.errors import NoFaceError, StageError
+from tpvideo.stages.ledger import Ledger
 
-from tpvideo.pipeline.config import Settings
-from tpvideo.pipeline.record import settings_as_json, sha256_of
-
-LIBRARIES = ("tpvideo", "av", "numpy", "onnxruntime", "Pillow", "torch")
-"""Whose versions may change a bit of a picture."""
-
-NO_MATTER = frozenset(
-    {"overwrite", "resume", "queue", "batch_size", "device", "precision"}
-    | {"max_pixels", "max_frames", "stall_timeout_s"}
-)
-"""Settings that change no picture, or that the machine's own entries stand for."""
+KEPT = "are kept; to go on, type"
 
 
-def run_key(
-    source: Path, settings: Settings, machine: Mapping[str, Any], models: Mapping[str, Path]
-) -> dict[str, str]:
-    """Everything that decides what a film becomes, each in words, by its name.
+@contextmanager
+def resumable(target: Path) -> Iterator[None]:
+    """Around a run: what ends it is noted to leave frames that a later run can go on from.
 
-    The source and the models count by their content, so that renamed or copied files are the same.
+    Where no face is the reason, they are removed: another run would end there again.
+    """
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit, StageError) as error:
+        ledger = Ledger(target)
+        if isinstance(error.__cause__, NoFaceError):
+            ledger.remove()
+        elif frames := ledger.kept_frames():
+            error.add_note(f"{frames} frames {KEPT}")
+        raise
+
+
+def how_to_go_on(error: BaseException, arguments: Sequence[str]) -> str | None:
+    """What `resumable` noted, and the command to type; None where nothing is kept.
 
     Args:
-        source: the video.
-        settings: of the run.
-        machine: device, precision and batch that the settings came to.
-        models: the model files, by purpose.
+        error: what ended the run, or what that became since.
+        arguments: of the command that was interrupted.
     """
-    key = {"source": identity(source)}
-    key |= {f"{purpose} file": identity(path) for purpose, path in models.items()}
-    for name, value in settings_as_json(settings).items():
-        if name not in NO_MATTER:
-            key[name.removesuffix("_rad").replace("_", "-")] = str(value)
-    key |= {name: str(value) for name, value in machine.items()}
-    # Sums are taken in another order where the work is shared among more, or fewer.
-    key["share of the processor"] = f"{torch.get_num_threads()} of {os.cpu_count()} cores"
-    key |= {f"version of {name}": version(name) for name in LIBRARIES}
-    return key
-
-
-def identity(path: Path) -> str:
-    """Length and content of a file, in words."""
-    if not path.is_file():
-        return "missing"
-    return f"{path.stat().st_size} bytes (SHA-256 {sha256_of(path)[:32]})"
+    for cause in (error, error.__cause__):
+        for note in getattr(cause, "__notes__", ()):
+            if note.endswith(KEPT):
+                again = arguments if "--resume" in arguments else ["--resume", *arguments]
+                return f"{note}: {shlex.join(['tpvideo', *again])}"
+    return None

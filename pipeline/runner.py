@@ -141,6 +141,7 @@ class Pipeline:
         self._resume = resume
         self._stall_timeout_s = stall_timeout_s
         self._reader = SourceWorker(source, self.channels[0], lambda: self._is_stop_asked)
+        self._reader.begin = resume
         between = zip(self._stages, self.channels[:-1], self.channels[1:], strict=True)
         self._workers: tuple[Worker, ...] = (
             self._reader,
@@ -221,6 +222,7 @@ class Pipeline:
             elapsed_s=ended_s - (self._started_s or ended_s),
             dropped=self.channels[0].dropped,
             is_stopped=self._reader.is_stopped,
+            earlier_frames=self._resume.frames if self._resume else 0,
             losses=tuple(
                 replace(loss, stage=name)
                 for name, part in self._parts()
