@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from tpvideo.weights.training.flaws import change_light, spoil
+from tpvideo.weights.training import flaws
+from tpvideo.weights.training.flaws import change_light, moved, spoil, wrong_matte
 
 
 def gray_ball() -> Tensor:
@@ -33,3 +36,34 @@ def test_spoiled_pictures_stay_recognisable_and_are_repeatable() -> None:
     assert (spoiled[:, :, 0] == 0).all()  # the backdrop stays black
     inside = (spoiled - rgba[:, :3])[:, :, 12:20, 12:20].abs().mean()
     assert 0 < inside < 0.15
+
+
+def test_motion_spreads_a_line_along_one_direction_and_keeps_its_light() -> None:
+    line = torch.zeros(40, 4, 32, 32)
+    line[:, :, :, 16] = 1
+    blurred = moved(line, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(blurred.sum(dim=-1), line.sum(dim=-1))
+    widths = (blurred[:, 0, 16] > 0.01).sum(dim=-1)
+    still = (blurred == line).flatten(1).all(dim=1)
+    assert 0.5 < still.float().mean() < 1  # a fifth moves
+    assert widths.max() >= 5 and (widths[still] == 1).all()
+
+
+def test_a_wrong_matte_is_wider_or_narrower_by_a_few_pixels() -> None:
+    alpha = gray_ball()[:1, 3:].repeat(40, 1, 1, 1)
+    wrong = wrong_matte(alpha, torch.Generator().manual_seed(1))
+    areas = wrong.sum(dim=(1, 2, 3)) / alpha[0].sum()
+    assert areas.min() < 0.95 and areas.max() > 1.05 and areas.min() > 0.6
+    grown = F.max_pool2d(alpha, 5, 1, 2)
+    assert (wrong[grown == 0] == 0).all()
+
+
+def test_the_room_shows_where_the_matte_is_too_wide_and_nowhere_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(flaws, "misplaced", lambda pictures, random: pictures)
+    spoiled = spoil(gray_ball().repeat(20, 1, 1, 1), torch.Generator().manual_seed(4))
+    outside = gray_ball()[0, 3] == 0
+    near = F.max_pool2d(gray_ball()[:1, 3:], 15, 1, 7)[0, 0] > 0
+    assert spoiled[:, :, outside & near].max() > 0.1
+    assert (spoiled[:, :, ~near] == 0).all()
