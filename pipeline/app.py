@@ -35,8 +35,8 @@ from tpvideo.stages.media import expect_file
 from tpvideo.stages.networks.lean import make_lean
 from tpvideo.stages.networks.triplanenet import TriPlaneNet
 from tpvideo.stages.precision import working_dtype
-from tpvideo.stages.render import NovelView
 from tpvideo.stages.provenance import Provenance
+from tpvideo.stages.render import NovelView
 from tpvideo.stages.views import SeveralViews
 from tpvideo.weights import store
 
@@ -70,7 +70,9 @@ def render(
 ) -> Report:
     """Write a source as the settings say; see `tpvideo.render`."""
     source = Path(source)
-    return assemble(source, target or default_target(source, settings), settings).run()
+    target = Path(target or default_target(source, settings))
+    with resumable(target):
+        return assemble(source, target, settings).run()
 
 
 def assemble(
@@ -94,12 +96,23 @@ def assemble(
     sink.check_target()
     machine = pick_machine(settings)
     share_cores()
+    begin = sink.recover(_key(source, settings, machine))
     networks = networks or load_networks(settings, machine)
     machine = working_machine(machine, networks)
     view = novel_view(settings, machine, networks.triplane)
-    return (
-        inverted(source, settings, machine, networks).then(view).into(sink, capacity=settings.queue)
+    chain = inverted(source, settings, machine, networks, skip=begin.frames if begin else 0)
+    return chain.then(view).into(
+        sink,
+        capacity=settings.queue,
+        checkpoints=True,
+        resume=begin,
+        stall_timeout_s=settings.stall_timeout_s,
     )
+
+
+def _key(source: Path, settings: Settings, machine: Machine) -> dict[str, str]:
+    facts = {"device": machine.device, "precision": machine.dtype, "batch": machine.batch}
+    return run_key(source, settings, facts, model_files(settings))
 
 
 def assemble_views(
@@ -125,7 +138,7 @@ def assemble_views(
         for yaw_rad in yaws_rad
     ]
     chain = inverted(source, settings, machine, networks).then(SeveralViews(views))
-    return chain.into(sink, capacity=settings.queue)
+    return chain.into(sink, capacity=settings.queue, stall_timeout_s=settings.stall_timeout_s)
 
 
 def file_sink(source: Path, target: str | os.PathLike[str], settings: Settings) -> FileSink:
@@ -138,22 +151,8 @@ def file_sink(source: Path, target: str | os.PathLike[str], settings: Settings) 
         audio=settings.audio,
         trim=settings.trim,
         overwrite=settings.overwrite,
-        transparent=settings.background == "transparent",
-    )
-
-
-def inverted(
-    source: Path, settings: Settings, machine: Machine, networks: Networks
-) -> Flow[Inverted]:
-    """The chain from a source's frames to their heads in 3D, the same for every viewpoint."""
-    return (
-        read(_file_source(source, settings))
-        .then(_matting(settings, machine, networks))
-        .then(FaceCrop(networks.finder, choose=settings.face, smooth=settings.smooth))
-        .then(
-            Inversion(
         resume=settings.resume,
-                networks.triplane, device=machine.device, dtype=machine.dtype, batch=machine.batch
+        transparent=settings.background == "transparent",
         provenance=provenance(settings) if settings.provenance else None,
     )
 
@@ -169,17 +168,33 @@ def provenance(settings: Settings) -> Provenance:
         model=Path(settings.model).name,
         audio=settings.audio,
         trim=None if trim is None else (trim[0], trim[1]),
+    )
+
+
+def inverted(
+    source: Path, settings: Settings, machine: Machine, networks: Networks, *, skip: int = 0
+) -> Flow[Inverted]:
+    """The chain from a source's frames, but the first `skip`, to their heads in 3D; the same for
+    every viewpoint."""
+    return (
+        read(_file_source(source, settings, skip))
+        .then(_matting(settings, machine, networks))
+        .then(FaceCrop(networks.finder, choose=settings.face, smooth=settings.smooth))
+        .then(
+            Inversion(
+                networks.triplane, device=machine.device, dtype=machine.dtype, batch=machine.batch
             )
         )
     )
 
 
-def _file_source(source: Path, settings: Settings) -> FileSource:
+def _file_source(source: Path, settings: Settings, skip: int) -> FileSource:
     return FileSource(
         source,
         decoder=settings.decoder,
         trim=settings.trim,
         limits=Limits(pixels=settings.max_pixels, frames=settings.max_frames),
+        skip=skip,
     )
 
 
@@ -202,27 +217,6 @@ def load_networks(settings: Settings, machine: Machine) -> Networks:
     return Networks(triplane, _finder(settings.face_model, machine.device), session)
 
 
-def _finder(choice: str, device: torch.device) -> Finder:
-    if not _picks_insightface(choice):
-        return FaceFinder.load(store.find("face"), device)
-    on_gpu = ["CUDAExecutionProvider"] if device.type == "cuda" else []
-    return InsightFaceFinder(pack, [*on_gpu, "CPUExecutionProvider"])
-
-
-def default_target(source: Path, settings: Settings) -> Path:
-    """`talk_yaw-0.3.mp4` beside talk.mp4: a name for the result when none is given."""
-    name = f"{source.stem}_yaw{settings.yaw_rad:.4g}"
-    if settings.pitch_rad:
-        name += f"_pitch{settings.pitch_rad:.4g}"
-    is_transparent = settings.background == "transparent"
-    return source.with_name(name + default_suffix(source.suffix.lower(), is_transparent))
-
-
-def pick_machine(settings: Settings) -> Machine:
-    """The device and precision that the settings ask for, or the best there are.
-
-    Raises:
-        ConfigError: a GPU is asked for, and there is none.
 def model_files(settings: Settings) -> dict[str, Path]:
     """The files that load_networks reads, by what they are for.
 
@@ -239,6 +233,35 @@ def model_files(settings: Settings) -> dict[str, Path]:
     return files | {"face": store.find("face")}
 
 
+def _finder(choice: str, device: torch.device) -> Finder:
+    if not _picks_insightface(choice):
+        return FaceFinder.load(store.find("face"), device)
+    on_gpu = ["CUDAExecutionProvider"] if device.type == "cuda" else []
+    pack = store.directory() / INSIGHTFACE_PACK
+    return InsightFaceFinder(pack, [*on_gpu, "CPUExecutionProvider"])
+
+
+def _picks_insightface(choice: str) -> bool:
+    """auto is InsightFace where its extra and its models are there, else our own."""
+    if choice != "auto":
+        return choice == "insightface"
+    return (store.directory() / INSIGHTFACE_PACK).is_dir() and find_spec("insightface") is not None
+
+
+def default_target(source: Path, settings: Settings) -> Path:
+    """`talk_yaw-0.3.mp4` beside talk.mp4: a name for the result when none is given."""
+    name = f"{source.stem}_yaw{settings.yaw_rad:.4g}"
+    if settings.pitch_rad:
+        name += f"_pitch{settings.pitch_rad:.4g}"
+    is_transparent = settings.background == "transparent"
+    return source.with_name(name + default_suffix(source.suffix.lower(), is_transparent))
+
+
+def pick_machine(settings: Settings) -> Machine:
+    """The device and precision that the settings ask for, or the best there are.
+
+    Raises:
+        ConfigError: a GPU is asked for, and there is none.
     """
     has_cuda = torch.cuda.is_available()
     if settings.device == "cuda" and not has_cuda:
@@ -247,17 +270,9 @@ def model_files(settings: Settings) -> dict[str, Path]:
     batch = settings.batch_size or (8 if device.type == "cuda" else 1)
     return Machine(device, _pick_dtype(settings.precision, device), batch)
 
-    pack = store.directory() / INSIGHTFACE_PACK
 
 def _pick_dtype(precision: str, device: torch.device) -> torch.dtype:
     if precision != "auto":
-def _picks_insightface(choice: str) -> bool:
-    """auto is InsightFace where its extra and its models are there, else our own."""
-    if choice != "auto":
-        return choice == "insightface"
-    return (store.directory() / INSIGHTFACE_PACK).is_dir() and find_spec("insightface") is not None
-
-
         dtype: torch.dtype = getattr(torch, precision)
         return dtype
     if device.type == "cuda":
