@@ -181,22 +181,6 @@ def open_matting(
     return Matting(path, short_side=short_side, smooth=smooth, device=device)
 
 
-def open_session(path: Path, device: str, threads: int) -> onnxruntime.InferenceSession:
-    """An ONNX file made ready to run.
-
-    Raises:
-        WeightsError: the file is missing or cannot be read as ONNX.
-    """
-    if not path.is_file():
-        raise WeightsError(f"no matting network at {path}; pass an ONNX file or --matting auto")
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    # Waiting threads that spin would steal the cores from torch and the encoder.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 3
-    try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=_providers(device))
 def matting_file(choice: str = "auto", store_dir: Path | None = None) -> Path | None:
     """The file that a setting stands for, see `open_matting`; None for "none"."""
     if choice == "none":
@@ -215,6 +199,22 @@ def matting_file(choice: str = "auto", store_dir: Path | None = None) -> Path | 
     )
 
 
+def open_session(path: Path, device: str, threads: int) -> onnxruntime.InferenceSession:
+    """An ONNX file made ready to run.
+
+    Raises:
+        WeightsError: the file is missing or cannot be read as ONNX.
+    """
+    if not path.is_file():
+        raise WeightsError(f"no matting network at {path}; pass an ONNX file or --matting auto")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # Waiting threads that spin would steal the cores from torch and the encoder.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=_providers(device))
     except Exception as error:  # its exceptions share no public base class
         reason = str(error).strip().splitlines()[0]
         raise WeightsError(f"{path} cannot be opened as an ONNX network: {reason}") from error
