@@ -15,34 +15,42 @@ from PIL import Image
 
 from tpvideo.pipeline import app
 from tpvideo.pipeline.config import Settings
-from tpvideo.pipeline.frame import Inverted, Posed
+from tpvideo.pipeline.frame import Inverted, Posed, StreamInfo
+from tpvideo.pipeline.runner import read
 from tpvideo.stages.backdrop import parse_backdrop
 from tpvideo.stages.decode import FileSource
 from tpvideo.stages.face import FaceCrop
-from tpvideo.stages.facefinder import Finder
 from tpvideo.stages.invert import Inversion
-from tpvideo.stages.matting import open_matting
 from tpvideo.stages.render import NovelView, resized
 
 
-def pick_faces(source: Path, count: int, settings: Settings, finder: Finder) -> list[Posed]:
+class Faces(list[Posed]):
+    """A sink that keeps the frames with a face."""
+
+    def open(self, info: StreamInfo) -> None:
+        """Nothing to make ready."""
+
+    def consume(self, item: Posed) -> None:
+        """Keep it."""
+        if item.face is not None:
+            self.append(item)
+
+    def finish(self) -> None:
+        """Nothing to finish."""
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+
+def pick_faces(
+    source: Path, count: int, settings: Settings, machine: app.Machine, networks: app.Networks
+) -> list[Posed]:
     """`count` frames with a face, spread over the source, tracked from the start."""
-    reader = FileSource(source)
-    matting = open_matting(settings.matting, device="cpu", smooth=settings.smooth)
-    crop = FaceCrop(finder, smooth=settings.smooth)
-    info = crop.open(matting.open(reader.open()))
-    assert info.width
-    try:
-        posed = [
-            item
-            for frame in reader
-            for item in crop.process(list(matting.process([frame])))
-            if item.face is not None
-        ]
-    finally:
-        reader.close()
-    chosen = np.linspace(0, len(posed) - 1, count).round().astype(int)
-    return [posed[index] for index in sorted(set(chosen))] if posed else []
+    matting = app.matting_stage(settings, machine, networks)
+    found = Faces()
+    app.posed(read(FileSource(source)), matting, FaceCrop(networks.finder)).into(found).run()
+    chosen = np.linspace(0, len(found) - 1, count).round().astype(int)
+    return [found[index] for index in sorted(set(chosen))] if found else []
 
 
 def main() -> None:
@@ -60,7 +68,7 @@ def main() -> None:
     machine = app.pick_machine(settings)
     networks = app.load_networks(settings, machine)
     network = networks.triplane
-    faces = pick_faces(args.source, args.frames, settings, networks.finder)
+    faces = pick_faces(args.source, args.frames, settings, machine, networks)
     inversion = Inversion(network, device=machine.device, dtype=machine.dtype)
     rows: list[list[np.ndarray]] = []
     for posed in faces:

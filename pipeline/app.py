@@ -14,7 +14,7 @@ from onnxruntime import InferenceSession
 
 from tpvideo.pipeline.config import Settings
 from tpvideo.pipeline.errors import ConfigError
-from tpvideo.pipeline.frame import Decoded, Inverted, Matted, Views
+from tpvideo.pipeline.frame import Decoded, Inverted, Matted, Posed, Views
 from tpvideo.pipeline.metrics import Report
 from tpvideo.pipeline.record import settings_as_json
 from tpvideo.pipeline.resume import resumable
@@ -23,6 +23,7 @@ from tpvideo.pipeline.runner import Flow, Pipeline, read
 from tpvideo.pipeline.stage import Sink, Stage
 from tpvideo.stages.backdrop import parse_backdrop
 from tpvideo.stages.codecs import default_suffix
+from tpvideo.stages.crop_matting import CropMatting
 from tpvideo.stages.decode import FileSource
 from tpvideo.stages.encode import FileSink
 from tpvideo.stages.face import FaceCrop
@@ -176,16 +177,22 @@ def inverted(
 ) -> Flow[Inverted]:
     """The chain from a source's frames, but the first `skip`, to their heads in 3D; the same for
     every viewpoint."""
-    return (
-        read(_file_source(source, settings, skip))
-        .then(_matting(settings, machine, networks))
-        .then(FaceCrop(networks.finder, choose=settings.face, smooth=settings.smooth))
-        .then(
-            Inversion(
-                networks.triplane, device=machine.device, dtype=machine.dtype, batch=machine.batch
-            )
+    matting = matting_stage(settings, machine, networks)
+    face = FaceCrop(networks.finder, choose=settings.face, smooth=settings.smooth)
+    return posed(read(_file_source(source, settings, skip)), matting, face).then(
+        Inversion(
+            networks.triplane, device=machine.device, dtype=machine.dtype, batch=machine.batch
         )
     )
+
+
+def posed(
+    frames: Flow[Decoded], matting: Stage[Decoded, Matted], face: Stage[Decoded | Matted, Posed]
+) -> Flow[Posed]:
+    """Frames to cut out heads, matted as the matting network learnt: on frames, or on crops."""
+    if isinstance(matting, Matting) and matting.is_for_crops:
+        return frames.then(face).then(CropMatting(matting))
+    return frames.then(matting).then(face)
 
 
 def _file_source(source: Path, settings: Settings, skip: int) -> FileSource:
@@ -198,7 +205,10 @@ def _file_source(source: Path, settings: Settings, skip: int) -> FileSource:
     )
 
 
-def _matting(settings: Settings, machine: Machine, networks: Networks) -> Stage[Decoded, Matted]:
+def matting_stage(
+    settings: Settings, machine: Machine, networks: Networks
+) -> Stage[Decoded, Matted]:
+    """The matting that the settings name; its network from an earlier load if there is one."""
     if networks.matting is not None:
         return Matting(networks.matting, smooth=settings.smooth)
     return open_matting(settings.matting, device=str(machine.device), smooth=settings.smooth)

@@ -13,7 +13,6 @@ from typing import Generic, Protocol, TypeVar, runtime_checkable
 from tpvideo.pipeline.checkpoint import Checkpoint, State
 from tpvideo.pipeline.frame import StreamInfo
 
-In = TypeVar("In")
 Out = TypeVar("Out")
 In_contra = TypeVar("In_contra", contravariant=True)
 Out_co = TypeVar("Out_co", covariant=True)
@@ -32,7 +31,7 @@ class Source(Protocol[Out_co]):
         """Release what open acquired; called once, also after a failure."""
 
 
-class Stage(Generic[In, Out]):
+class Stage(Generic[In_contra, Out_co]):
     """One step that a frame takes. Subclasses write process; the rest has defaults.
 
     A stage is used by one thread at a time and keeps the order of its items.
@@ -52,11 +51,11 @@ class Stage(Generic[In, Out]):
         """Make ready; may change what later stages see. Runs before any thread starts."""
         return info
 
-    def process(self, items: Sequence[In]) -> Iterable[Out]:
+    def process(self, items: Sequence[In_contra]) -> Iterable[Out_co]:
         """Turn 1..batch items into any number of items, in order."""
         raise NotImplementedError
 
-    def flush(self) -> Iterable[Out]:
+    def flush(self) -> Iterable[Out_co]:
         """Hand over what is still held when the stream has ended."""
         return ()
 

@@ -189,11 +189,8 @@ def _project(points: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     focal, centre = labels[:, [16, 20], None], labels[:, [18, 21], None]
     position = 2 * (focal * local[:, :2] / local[:, 2:] + centre) - 1
     distance = offset.norm(dim=1, keepdim=True)
-    return (
-        position.unflatten(2, points.shape[-2:]),
-        distance.unflatten(2, points.shape[-2:]),
-        (-offset / distance).unflatten(2, points.shape[-2:]),
-    )
+    shape = (len(points), -1, *points.shape[-2:])
+    return position.reshape(shape), distance.reshape(shape), (-offset / distance).reshape(shape)
 
 
 def _look_up(pictures: Tensor, positions: Tensor) -> Tensor:

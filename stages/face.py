@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tpvideo.pipeline.checkpoint import State
 from tpvideo.pipeline.errors import ConfigError
-from tpvideo.pipeline.frame import Face, Image, Matted, Posed, StreamInfo
+from tpvideo.pipeline.frame import Decoded, Face, Image, Matted, Posed, StreamInfo
 from tpvideo.pipeline.stage import Stage
 from tpvideo.stages import geometry
 from tpvideo.stages.cut import cut
@@ -37,8 +37,14 @@ SPEED_GAINS = (8.0, 8.0, 8.0, 5.0, 5.0, 5.0)
 """Hertz per unit a second: centre (in sides of the crop), logarithm of the side, three angles."""
 
 
-class FaceCrop(Stage[Matted, Posed]):
+ALL_PERSON = np.full((32, 32), 255, np.uint8)
+"""The matte of a picture that nobody has matted."""
+
+
+class FaceCrop(Stage[Decoded | Matted, Posed]):
     """Find a face, follow it, and cut it out upright with its label camera.
+
+    A picture that comes without a matte is all person, as far as it goes.
 
     Args:
         finder: the face model.
@@ -46,6 +52,8 @@ class FaceCrop(Stage[Matted, Posed]):
         choose: which face when there are several: the largest, the one nearest the middle of
             the picture, or the n-th from the left, counted from 1.
         smooth: 0 (off) to 1 (steadiest), of crop and camera over time.
+        is_one_shot: the pictures are one camera's, without cuts: what changes them all at once is
+            the light or a hand before the lens, and the face to follow stays the same.
 
     Raises:
         ConfigError: a setting out of range.
@@ -58,6 +66,7 @@ class FaceCrop(Stage[Matted, Posed]):
         crop_px: int = 512,
         choose: Choice = "largest",
         smooth: float = 0.5,
+        is_one_shot: bool = False,
     ) -> None:
         if crop_px < 16:
             raise ConfigError(f"the crop must be at least 16 pixels wide, got {crop_px}")
@@ -68,7 +77,7 @@ class FaceCrop(Stage[Matted, Posed]):
         if not 0 <= smooth <= 1:
             raise ConfigError(f"smoothing must be between 0 and 1, got {smooth}")
         self.crop_px = crop_px
-        self.tracker = Tracker(finder, choose)
+        self.tracker = Tracker(finder, choose, is_one_shot=is_one_shot)
         self.smoother = PoseSmoother(smooth)
         self.time_base = Fraction(1)
 
@@ -83,7 +92,7 @@ class FaceCrop(Stage[Matted, Posed]):
         self.smoother.reset()
         return info
 
-    def process(self, items: Sequence[Matted]) -> list[Posed]:
+    def process(self, items: Sequence[Decoded | Matted]) -> list[Posed]:
         """Every picture with its face, or with None."""
         return [self._posed(item) for item in items]
 
@@ -96,7 +105,7 @@ class FaceCrop(Stage[Matted, Posed]):
         self.tracker.restore(state["tracker"])
         self.smoother.restore(state["smoother"])
 
-    def _posed(self, item: Matted) -> Posed:
+    def _posed(self, item: Decoded | Matted) -> Posed:
         reading = self.tracker.follow(item.rgb)
         if reading is None:
             self.smoother.reset()
@@ -104,16 +113,18 @@ class FaceCrop(Stage[Matted, Posed]):
         if self.tracker.is_new:
             self.smoother.reset()
         fit, yaw, pitch = self.smoother(reading, float(item.stamp.pts * self.time_base))
-        face = cut_face(item.rgb, item.alpha, fit, yaw, pitch, self.crop_px, _usable(reading))
+        alpha = item.alpha if isinstance(item, Matted) else ALL_PERSON
+        face = cut_face(item.rgb, alpha, fit, yaw, pitch, self.crop_px, _usable(reading))
         return Posed(item.stamp, item.rgb, face, cut=self.tracker.is_new)
 
 
 class Tracker:
     """Keeps to one face from picture to picture."""
 
-    def __init__(self, finder: Finder, choose: Choice) -> None:
+    def __init__(self, finder: Finder, choose: Choice, *, is_one_shot: bool = False) -> None:
         self.finder = finder
         self.choose = choose
+        self.is_one_shot = is_one_shot
         self.reset()
 
     def reset(self) -> None:
@@ -145,7 +156,7 @@ class Tracker:
     def follow(self, rgb: Image) -> FaceReading | None:
         """The followed face in the next picture [H, W, 3]; `is_new` tells whether it was found
         anew, after a loss or a cut."""
-        if self._is_cut(rgb):
+        if not self.is_one_shot and self._is_cut(rgb):
             log.debug("the scene changed")
             self._box, self._is_lost = None, True
         reading = None

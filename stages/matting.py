@@ -106,17 +106,33 @@ class Matting(Stage[Decoded, Matted]):
             return open_session(Path(self._model), self._device, self._threads)
         return self._model
 
+    @property
+    def is_for_crops(self) -> bool:
+        """Whether the network says of itself (metadata `framing`) that it learnt on crops of
+        heads: it then belongs after the face stage, see crop_matting.
+
+        Raises:
+            WeightsError: the file is missing or not ONNX.
+        """
+        notes = self.load().get_modelmeta().custom_metadata_map
+        return str(notes.get("framing", "")) == "crop"
+
     def process(self, items: Sequence[Decoded]) -> list[Matted]:
         """The same pictures with their mattes [h, w]; h and w are multiples of 32."""
+        return [Matted(item.stamp, item.rgb, self(item.rgb)) for item in items]
+
+    def __call__(self, rgb: Image) -> Image:
+        """[h, w] matte of the next picture [H, W, 3]; h and w are multiples of 32."""
         assert self._session is not None, "open comes before process"
-        mattes = []
-        for item in items:
-            height, width = self._network_size(*item.rgb.shape[:2])
-            small = _resized(item.rgb, height, width)
-            alpha = self._session.run(["output"], {"input": to_tensor([small]).numpy()})[0][0, 0]
-            steady = self._steady(small, np.clip(alpha, 0, 1))
-            mattes.append(Matted(item.stamp, item.rgb, np.rint(steady * 255).astype(np.uint8)))
-        return mattes
+        height, width = self._network_size(*rgb.shape[:2])
+        small = _resized(rgb, height, width)
+        alpha = self._session.run(["output"], {"input": to_tensor([small]).numpy()})[0][0, 0]
+        steady = self._steady(small, np.clip(alpha, 0, 1))
+        return np.rint(steady * 255).astype(np.uint8)
+
+    def forget(self) -> None:
+        """Begin a new shot: the next matte is as the network gives it."""
+        self._steady.forget()
 
     def state(self) -> State:
         """The matte that the next one is steadied with."""

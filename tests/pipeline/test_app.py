@@ -93,7 +93,7 @@ def test_a_clip_becomes_as_many_square_frames_with_its_sound(clip: Path, tmp_pat
     report = app.assemble(clip, target, small(yaw_rad=-0.3, matting="auto"), networks()).run()
     assert report.frames == FRAMES
     assert [timing.stage for timing in report.timings] == [
-        "decode", "matting", "face", "invert", "render", "encode",
+        "decode", "face", "matting", "invert", "render", "encode",
     ]  # fmt: skip
     pictures = pictures_of(target)
     assert [picture.shape for picture in pictures] == [(64, 64, 3)] * FRAMES

@@ -171,3 +171,15 @@ def test_the_matte_of_a_crop_lies_where_the_picture_does() -> None:
 def test_senseless_settings_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message.replace("'", ".")):
         FaceCrop(ScriptedFinder([]), **settings)
+
+
+def test_one_camera_has_no_cuts_so_light_and_a_covered_lens_change_no_face() -> None:
+    """Two faces, of which the smaller is followed; the lens is covered; then both are back."""
+    both = [known_face(40, 60, 40), known_face(120, 60, 60)]
+    script: list[list[FaceReading]] = [[both[0]], both, [], [], both, both]
+    levels = [100, 100, 5, 5, 220, 220]
+    posed, _ = run(script, levels=levels, is_one_shot=True)
+    seen = [item.face and round(centre_x(item)) for item in posed]
+    assert seen == [40, 40, None, None, 40, 40]
+    film, _ = run(script, levels=levels)
+    assert centre_x(film[-1]) == pytest.approx(120)  # a film may show another scene: the largest

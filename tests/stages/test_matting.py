@@ -5,20 +5,15 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 import pytest
-from numpy.typing import NDArray
-from shared import shared_path
 
 from tpvideo.pipeline.errors import ConfigError, WeightsError
 from tpvideo.pipeline.frame import Decoded, Image, Matted, Stamp, StreamInfo
 from tpvideo.pipeline.stage import Stage
 from tpvideo.stages.matting import MODNET_FILE, Matting, NoMatting, open_matting
-from tpvideo.weights import store
 
 Size = tuple[int, int]
-Box = tuple[float, float, float, float]
 
 INFO = StreamInfo(64, 48, Fraction(25), Fraction(1, 25), None)
 
@@ -226,67 +221,3 @@ def test_none_and_a_path_are_choices_too(stand_in: Path) -> None:
     assert isinstance(open_matting("none"), NoMatting)
     stage = open_matting(str(stand_in))
     stage.open(INFO)
-
-
-def test_the_shipped_file_separates_a_head_from_a_wall(tmp_path: Path) -> None:
-    stage = open_matting("auto", store_dir=tmp_path, smooth=0)
-    stage.open(INFO)
-    alpha = matted(stage, drawn_person(360, 640)).alpha / 255
-    height, width = alpha.shape
-    face = alpha[int(0.25 * height) : int(0.5 * height), int(0.46 * width) : int(0.54 * width)]
-    assert face.mean() > 0.9
-    assert alpha[: int(0.4 * height), : width // 4].mean() < 0.1
-    assert alpha[: int(0.4 * height), -width // 4 :].mean() < 0.1
-
-
-def drawn_person(height: int, width: int) -> Image:
-    """A head and shoulders of ellipses before a grey wall."""
-    rows, columns = np.mgrid[0:height, 0:width].astype(np.float64)
-    y, x = rows / height, (columns - 0.5 * width) / height
-    rgb = np.full((height, width, 3), (178, 180, 182), float)
-    rgb -= 30 * y[..., None]
-
-    def paint(inside: NDArray[np.bool_], colour: tuple[int, int, int]) -> None:
-        shade = 1 - 0.5 * np.abs(x[..., None])
-        rgb[inside] = (np.array(colour) * shade)[inside]
-
-    paint((x / 0.42) ** 2 + ((y - 1.05) / 0.38) ** 2 < 1, (40, 60, 110))
-    paint((np.abs(x) < 0.075) & (y > 0.5) & (y < 0.74), (180, 130, 105))
-    paint((x / 0.155) ** 2 + ((y - 0.33) / 0.22) ** 2 < 1, (50, 35, 25))
-    paint((x / 0.13) ** 2 + ((y - 0.39) / 0.2) ** 2 < 1, (205, 155, 130))
-    for side in (-0.05, 0.05):
-        paint(((x - side) / 0.025) ** 2 + ((y - 0.37) / 0.012) ** 2 < 1, (60, 45, 40))
-    paint((x / 0.045) ** 2 + ((y - 0.5) / 0.012) ** 2 < 1, (150, 80, 80))
-    noise = np.random.default_rng(0).normal(0, 3, rgb.shape)
-    return np.clip(rgb + noise, 0, 255).astype(np.uint8)
-
-
-@pytest.mark.parametrize(
-    ("clip", "head", "wall"),
-    [
-        # Boxes by eye on the first frame, as shares: top, bottom, left, right.
-        ("p01_turn_a_1080p.mp4", (0.15, 0.4, 0.52, 0.6), (0.02, 0.3, 0.8, 0.95)),
-        ("p07_lowres_speech.mpg", (0.4, 0.6, 0.4, 0.6), (0.02, 0.4, 0.02, 0.2)),
-    ],
-)
-def test_real_people_are_kept_and_their_rooms_are_not(
-    tmp_path: Path, clip: str, head: Box, wall: Box
-) -> None:
-    with av.open(str(shared_path(f"clips/public/{clip}"))) as container:
-        rgb = next(container.decode(video=0)).to_ndarray(format="rgb24").astype(np.uint8)
-    stage = open_matting("auto", store_dir=tmp_path, smooth=0)
-    stage.open(INFO)
-    alpha = matted(stage, rgb).alpha / 255
-
-    def mean(box: Box) -> float:
-        rows, columns = alpha.shape
-        top, bottom, left, right = box
-        part = alpha[int(top * rows) : int(bottom * rows)]
-        return float(part[:, int(left * columns) : int(right * columns)].mean())
-
-    assert mean(head) > 0.9
-    assert mean(wall) < 0.1
-
-
-def test_the_shipped_file_is_found_by_name() -> None:
-    assert store.find("matting").stat().st_size < 2_000_000

@@ -70,8 +70,11 @@ def anatomy_of(head: Layer, points: Points) -> Anatomy:
     return Anatomy(unit_px, points, base, skin, hair, cloth)
 
 
-def dressed(head: Layer, anatomy: Anatomy, rng: np.random.Generator) -> Layer:
-    """The head with a body down to the frame's lower edge; sometimes long hair, hands, a V-neck."""
+def dressed(
+    head: Layer, anatomy: Anatomy, rng: np.random.Generator, *, long_hair: float = 0.4
+) -> Layer:
+    """The head with a body down to the frame's lower edge; sometimes hands, a V-neck and, with the
+    given probability, drawn long hair."""
     height, width = head.alpha.shape
     cloth = anatomy.cloth if rng.random() < 0.5 else random_colour(rng)
     fabric = _fabric(rng, height, width, cloth)
@@ -79,7 +82,7 @@ def dressed(head: Layer, anatomy: Anatomy, rng: np.random.Generator) -> Layer:
     turn = rng.uniform(0.7, 1.05)
     torso = Layer(fabric, _torso_mask(anatomy, rng, (height, width), lean, turn))
     person = Layer(np.zeros_like(head.colour), np.zeros_like(head.alpha))
-    has_long_hair = rng.random() < 0.4
+    has_long_hair = rng.random() < long_hair
     if has_long_hair:
         person = over(_long_hair(anatomy, rng, (height, width)), person)
     person = over(_shaded(torso, rng, anatomy.unit_px), person)

@@ -1,6 +1,6 @@
 """Train the small matting network: python -m tpvideo.weights.training.matting CONFIG.toml
 
-Reads rendered heads (the head generator's npz files), composes portraits from them on the fly,
+Reads rendered heads (the head generator's npz files), composes crops from them on the fly,
 and writes into the output folder: `state.pt` (resumes from it by itself), `matting.safetensors`
 (running mean of the weights), `matting.onnx` and `log.csv` with held-out scores. Started again
 on a finished run it only prints those.
@@ -115,7 +115,12 @@ def train(recipe: MattingRecipe) -> Scores:
             scores = score(run.mean, held_out, recipe.device)
             sizes = {"widths": WIDTHS, "depths": DEPTHS}
             store.save(output / "matting.safetensors", run.mean.state_dict(), sizes)
-            notes = {"short_side": str(recipe.short_side_px), "steps": str(run.step)}
+            notes = {
+                "framing": "crop",
+                "short_side": str(recipe.short_side_px),
+                "steps": str(run.step),
+                "seed": str(recipe.seed),
+            }
             export_onnx(run.mean, output / "matting.onnx", notes)
             seconds = time.monotonic() - started
             row = [run.step, round(seconds), np.mean(losses), scores.mad, scores.mse,

@@ -1,10 +1,14 @@
-"""Pictures of people with their mattes, composed from rendered heads, bodies and backdrops."""
+"""Heads in EG3D's framing with their mattes, composed from rendered heads, bodies and backdrops.
+
+The framing is what the face stage cuts out, with its errors; so near, a matte needs far less of a
+network than one of the whole frame would.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -14,16 +18,15 @@ from torch.utils.data import Dataset
 
 from tpvideo.pipeline.errors import InputError
 from tpvideo.pipeline.frame import Image
+from tpvideo.stages import geometry
 from tpvideo.weights.training.backdrops import Backdrops, Picture
-from tpvideo.weights.training.bodies import CHIN, Layer, Points, anatomy_of, dressed
+from tpvideo.weights.training.bodies import Layer, Points, anatomy_of, dressed
 
-SMALL_SHAPES = ((96, 96), (96, 128), (96, 160), (128, 96), (160, 96), (128, 128))
-"""Heights and widths of the batches that training begins with."""
+SMALL_SIDES = (96, 128)
+"""Sides of the crops that training begins with, pixels."""
 
-SHAPES = (
-    (160, 160), (128, 224), (160, 256), (224, 128), (256, 160), (192, 192), (192, 256), (160, 288),
-)  # fmt: skip
-"""Heights and widths of later batches: square, 16:9, 4:3 and upright."""
+SIDES = (128, 160, 160, 192)
+"""Sides of later crops."""
 
 HELD_OUT = range(900_000, 1_000_000)
 """Seeds that training never uses."""
@@ -39,60 +42,75 @@ class Portrait(NamedTuple):
 
 
 class Portraits:
-    """Composes portraits from a folder of rendered heads."""
+    """Composes portraits from a folder of rendered heads: one person in the middle, sometimes
+    another behind."""
 
     def __init__(self, files: Sequence[Path], backdrops: Backdrops) -> None:
         """Keep what is composed from.
 
         Args:
-            files: npz files of the head generator with `w_rgba`, `w_lm68`, `rgba`, `lm68`.
+            files: npz files of the head generator; from each the views `rgba` and `lm68` and the
+                wide view `w_rgba`, `w_lm68`, `w_c2w`, `w_focal`.
             backdrops: person-free pictures.
         """
         self.files = tuple(files)
         self.backdrops = backdrops
 
-    def draw(self, rng: np.random.Generator, height: int, width: int) -> Portrait:
-        """One composed picture; now and then with two people or with nobody."""
-        picture = self.backdrops.draw(rng, height, width)
-        alpha = np.zeros((height, width), np.float32)
-        for _ in range(rng.choice([0, 1, 2], p=[0.06, 0.86, 0.08])):
-            person = self._person(rng, height, width)
-            picture = picture + person.alpha[..., None] * (person.colour - picture)
-            alpha = person.alpha + alpha * (1 - person.alpha)
-        if rng.random() < 0.1:
-            _bars(picture, alpha, rng)
+    def draw(self, rng: np.random.Generator, side: int) -> Portrait:
+        """One composed crop, `side` pixels wide and high."""
+        picture = _stretch(self.backdrops, rng, side)
+        if rng.random() < 0.12:  # somebody else, behind and not in the middle: not to be kept
+            picture = _over(self._stranger(rng, side), picture)
+        person = self._centred(rng, side)
+        picture = _over(person, picture)
+        alpha = person.alpha
         if rng.random() < 0.5:
             picture, alpha = picture[:, ::-1], alpha[:, ::-1]
         matte = np.clip(alpha * 255 + 0.5, 0, 255).astype(np.uint8)
         return Portrait(photographed(np.ascontiguousarray(picture), rng), matte)
 
-    def _person(self, rng: np.random.Generator, height: int, width: int) -> Layer:
-        """A head somewhere in the frame, with a body."""
+    def _centred(self, rng: np.random.Generator, side: int) -> Layer:
+        """A head where the face stage puts one, give or take."""
         file = self.files[rng.integers(len(self.files))]
-        short = min(height, width)
         with np.load(file) as arrays:
-            if rng.random() < 0.12 and height >= width:  # closer than the head's outline
+            if rng.random() < 0.5:
                 view = rng.integers(len(arrays["rgba"]))
                 rgba, points = arrays["rgba"][view], arrays["lm68"][view]
-                frame = np.array([width, height])
-                scale = rng.uniform(1.0, 1.3) * frame.max() / len(rgba)
-                source = np.full(2, 0.5 * len(rgba))
-                slack = 0.5 * (scale * len(rgba) - frame)
-                target = 0.5 * frame + rng.uniform(-1, 1, 2) * slack
+                square = (np.full(2, 0.5 * len(rgba)), float(len(rgba)))
+                is_cut = True
             else:
                 rgba, points = arrays["w_rgba"][0], arrays["w_lm68"][0]
-                unit_px = np.exp(rng.uniform(np.log(0.08), np.log(0.42))) * short
-                scale = unit_px / max(15.0, float(np.linalg.norm(points[27] - points[CHIN])))
-                source = points[CHIN].astype(np.float64)
-                crown = rng.uniform(-0.3, 2.5) * unit_px
-                low = min(crown + 2.1 * unit_px, 0.9 * height)
-                target = np.array([width * np.clip(rng.normal(0.5, 0.18), 0, 1), low])
-        angle = rng.normal(0, 0.12)
-        head, points = _placed(rgba, points, scale, angle, source, target, (height, width))
-        head = Layer(_relit(head.colour, rng), head.alpha)
-        if rng.random() < 0.03:
+                square = _square(arrays["w_c2w"][0], float(arrays["w_focal"][0]), len(rgba))
+                is_cut = False
+        # A tight view ends at its own edge: it may be enlarged, not reduced.
+        zoom = np.exp(abs(rng.normal(0, 0.06)) if is_cut else rng.normal(0, 0.08))
+        centre, source_px = square
+        drift = rng.normal(0, 0.025, 2) * source_px
+        if is_cut:
+            slack = 0.5 * source_px * (1 - 1 / zoom)
+            drift, angle = np.clip(drift, -slack, slack), 0.0
+        else:
+            angle = rng.normal(0, 0.1)
+        scale = zoom * side / source_px
+        middle = np.full(2, side / 2)
+        head, points = _placed(rgba, points, scale, angle, centre + drift, middle, (side, side))
+        head = _relit(head, rng)
+        if rng.random() < 0.05:
             return head
-        return dressed(head, anatomy_of(head, points), rng)
+        return dressed(head, anatomy_of(head, points), rng, long_hair=0)
+
+    def _stranger(self, rng: np.random.Generator, side: int) -> Layer:
+        """Another person at the side, at any size, with a body."""
+        file = self.files[rng.integers(len(self.files))]
+        with np.load(file) as arrays:
+            rgba, points = arrays["w_rgba"][0], arrays["w_lm68"][0]
+            centre, source_px = _square(arrays["w_c2w"][0], float(arrays["w_focal"][0]), len(rgba))
+        scale = rng.uniform(0.35, 1.1) * side / source_px
+        away = rng.choice([-1, 1]) * rng.uniform(0.35, 0.65) * side
+        target = np.array([side / 2 + away, side * rng.uniform(0.35, 0.8)])
+        head, points = _placed(rgba, points, scale, 0.0, centre, target, (side, side))
+        head = _relit(head, rng)
+        return dressed(head, anatomy_of(head, points), rng, long_hair=0)
 
 
 class PortraitBatches(Dataset[tuple[Tensor, Tensor]]):
@@ -101,8 +119,8 @@ class PortraitBatches(Dataset[tuple[Tensor, Tensor]]):
     def __init__(
         self, portraits: Portraits, batches: int, size: int, seed: int, small: int = 0
     ) -> None:
-        """`batches` batches of `size` portraits of one shape each; the first `small` of them in
-        small shapes."""
+        """`batches` batches of `size` portraits of one side each; the first `small` of them
+        small."""
         self.portraits, self.batches, self.size, self.seed = portraits, batches, size, seed
         self.small = small
 
@@ -112,9 +130,9 @@ class PortraitBatches(Dataset[tuple[Tensor, Tensor]]):
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         """uint8 pictures [B, 3, H, W] and mattes [B, 1, H, W]."""
         rng = np.random.default_rng([self.seed, index])
-        shapes = SMALL_SHAPES if index < self.small else SHAPES
-        height, width = shapes[rng.integers(len(shapes))]
-        drawn = [self.portraits.draw(rng, height, width) for _ in range(self.size)]
+        sides = SMALL_SIDES if index < self.small else SIDES
+        side = sides[rng.integers(len(sides))]
+        drawn = [self.portraits.draw(rng, side) for _ in range(self.size)]
         pictures = torch.from_numpy(np.stack([portrait.rgb for portrait in drawn]))
         mattes = torch.from_numpy(np.stack([portrait.alpha for portrait in drawn]))
         return pictures.permute(0, 3, 1, 2), mattes[:, None]
@@ -188,23 +206,33 @@ def _placed(
     return Layer(np.minimum(straight, np.float32(255)), alpha), placed
 
 
-def _relit(colour: Picture, rng: np.random.Generator) -> Picture:
+def _relit(head: Layer, rng: np.random.Generator) -> Layer:
     """The head under another light than the renderer's, so that no shade marks it as rendered."""
     gains = np.exp(rng.normal(0, 0.07, 3) + rng.normal(0, 0.2)).astype(np.float32)
     curve = np.float32(np.exp(rng.normal(0, 0.2)))
-    relit: Picture = 255 * np.clip(colour * gains / 255, 0, 1) ** curve
-    return relit
+    return Layer(255 * np.clip(head.colour * gains / 255, 0, 1) ** curve, head.alpha)
 
 
-def _bars(picture: Picture, alpha: Picture, rng: np.random.Generator) -> None:
-    """Black or plain bars at both sides, or above and below, drawn over picture and matte."""
-    height, width = alpha.shape
-    level = 0 if rng.random() < 0.8 else rng.uniform(0, 255)
-    inside = np.ones((height, width), bool)
-    if rng.random() < 0.7:
-        size = int(rng.uniform(0.03, 0.2) * width)
-        inside[:, :size] = inside[:, width - size :] = False
-    else:
-        size = int(rng.uniform(0.03, 0.15) * height)
-        inside[:size] = inside[height - size :] = False
-    picture[~inside], alpha[~inside] = level, 0
+def _square(world_from_camera: Any, focal: float, size: int) -> tuple[Points, float]:
+    """Centre and side, in pixels, of the crop of the head that a camera sees."""
+    camera = np.asarray(world_from_camera, np.float64)
+    seen = camera[:3, :3].T @ (geometry.HEAD_CENTRE - camera[:3, 3])
+    distance = float(np.linalg.norm(geometry.label_camera(0, 0)[:3, 3] - geometry.HEAD_CENTRE))
+    side = distance / geometry.FOCAL * focal / float(np.linalg.norm(seen))
+    return size * (0.5 + focal * seen[:2] / seen[2]), size * side
+
+
+def _stretch(backdrops: Backdrops, rng: np.random.Generator, side: int) -> Picture:
+    """A part of a backdrop: what stands behind a head so near is large and often blurred."""
+    whole = round(side * rng.uniform(1.0, 2.5))
+    picture = backdrops.draw(rng, whole, whole)
+    top, left = rng.integers(0, whole - side + 1, 2)
+    part: Picture = picture[top : top + side, left : left + side]
+    if rng.random() < 0.3:
+        part = cv2.GaussianBlur(part, (0, 0), rng.uniform(1, 6))
+    return np.ascontiguousarray(part)
+
+
+def _over(layer: Layer, picture: Picture) -> Picture:
+    whole: Picture = picture + layer.alpha[..., None] * (layer.colour - picture)
+    return whole

@@ -14,6 +14,7 @@ import cv2
 import onnxruntime
 
 from tpvideo.pipeline.errors import ConfigError, InputError
+from tpvideo.stages import geometry
 from tpvideo.stages.networks.matting import MattingNetwork
 from tpvideo.weights import training
 from tpvideo.weights.training.backdrops import Backdrops
@@ -45,6 +46,8 @@ def save_heads(folder: Path, seeds: list[int]) -> Path:
             folder / f"{seed:07d}.npz",
             w_rgba=bust[None],
             w_lm68=points[None].astype(np.float32),
+            w_c2w=geometry.label_camera(0, 0)[None].astype(np.float32),
+            w_focal=np.array([0.5 * geometry.FOCAL], np.float32),
             rgba=bust[None, 32:288, 32:288],
             lm68=points[None].astype(np.float32) - 32,
         )
@@ -93,6 +96,15 @@ def test_a_batch_depends_on_its_number_alone(heads: Path) -> None:
     assert torch.equal(pictures, again[3][0])
     assert torch.equal(mattes, again[3][1])
     assert not torch.equal(mattes, first[1][1])
+
+
+def test_a_crop_shows_one_person_in_its_middle(heads: Path) -> None:
+    portraits = Portraits(head_files(heads, held_out=False), Backdrops([]))
+    for seed in range(12):
+        drawn = portraits.draw(np.random.default_rng(seed), 96)
+        assert drawn.rgb.shape == (96, 96, 3)
+        assert drawn.alpha[30:60, 42:54].mean() > 245
+        assert drawn.alpha.mean() < 200  # somebody behind is not the one
 
 
 def test_a_body_joins_the_head_to_the_frames_lower_edge(heads: Path) -> None:
