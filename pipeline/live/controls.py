@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeVar
 
-from tpvideo.pipeline.config import Settings
+from tpvideo.pipeline.config import MOST_PITCH_RAD, MOST_YAW_RAD, Settings
 from tpvideo.pipeline.errors import ConfigError
 from tpvideo.pipeline.frame import StreamInfo
 from tpvideo.pipeline.live.presets import PRESETS
@@ -18,6 +17,12 @@ In = TypeVar("In")
 Out = TypeVar("Out")
 
 ZOOMS = (0.7, 2.0)
+RANGES = {
+    "yaw_rad": (-MOST_YAW_RAD, MOST_YAW_RAD),
+    "pitch_rad": (-MOST_PITCH_RAD, MOST_PITCH_RAD),
+    "zoom": ZOOMS,
+}
+"""Least and most of the knobs that are turned in steps."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,8 +136,3 @@ class Steered(Stage[In, Out]):
     def close(self) -> None:
         """As the stage does."""
         self._stage.close()
-
-
-def degrees(angle_rad: float) -> str:
-    """An angle for people."""
-    return f"{math.degrees(angle_rad):.0f}°"

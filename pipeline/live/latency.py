@@ -96,19 +96,18 @@ class Budget:
 
     Args:
         most_s: the latency that 95 % of the pictures are to keep; None allows any.
-        meter: what is measured.
         panel: where the preset is turned down.
     """
 
     PICTURES = 20
     """How many pictures are judged at a time, none of them from before a change."""
 
-    def __init__(self, most_s: float | None, meter: Meter, panel: Panel) -> None:
+    def __init__(self, most_s: float | None, panel: Panel) -> None:
         self.most_s = most_s
         self.said = ""
         """The last thing that was done, for people."""
-        self._meter = meter
         self._panel = panel
+        self._has_given_up = False
         self._late: list[float] = []
         self._preset = panel.controls.preset
 
@@ -122,21 +121,19 @@ class Budget:
         self._late.append(latency_s)
         if len(self._late) < self.PICTURES:
             return
-        p95_s = float(np.quantile(self._late, 0.95))
+        p95_s = float(np.quantile(self._late, 0.95, method="inverted_cdf"))
         self._late = []
         if p95_s > self.most_s:
-            self._lower(preset, p95_s)
+            self._lower(preset, p95_s, self.most_s)
 
-    def _lower(self, preset: str, p95_s: float) -> None:
-        missed = f"latency {p95_s * 1000:.0f} ms is over the {self.most_s or 0:.3g} s allowed"
+    def _lower(self, preset: str, p95_s: float, most_s: float) -> None:
+        missed = f"latency {p95_s * 1000:.0f} ms is over the {most_s * 1000:.0f} ms allowed"
         lower = cheaper(preset)
         if lower is not None:
             self._panel.turn(preset=lower)
-            self._say(f"{missed}: preset {preset} becomes {lower}")
-        else:
-            self._say(f"{missed}, and no preset is cheaper than {preset}")
-
-    def _say(self, text: str) -> None:
-        if text.split(",")[-1] != self.said.split(",")[-1]:
-            log.warning("%s", text)
-        self.said = text
+            self.said = f"{missed}: preset {preset} becomes {lower}"
+            log.warning("%s", self.said)
+        elif not self._has_given_up:
+            self._has_given_up = True
+            self.said = f"{missed}, and no preset is cheaper than {preset}"
+            log.warning("%s", self.said)

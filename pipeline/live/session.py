@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -12,8 +11,7 @@ from typing import Any
 from tpvideo.pipeline import app
 from tpvideo.pipeline.config import Settings
 from tpvideo.pipeline.errors import ConfigError
-from tpvideo.pipeline.frame import Decoded, Matted
-from tpvideo.pipeline.live.controls import Controls, Panel, Steered
+from tpvideo.pipeline.live.controls import RANGES, Controls, Panel, Steered
 from tpvideo.pipeline.live.latency import Budget, Meter
 from tpvideo.pipeline.live.outputs import FanOut, Output
 from tpvideo.pipeline.live.presets import PRESETS
@@ -23,13 +21,10 @@ from tpvideo.pipeline.live.virtual_camera import VirtualCamera
 from tpvideo.pipeline.live.window import Window
 from tpvideo.pipeline.metrics import Report
 from tpvideo.pipeline.runner import Pipeline, read
-from tpvideo.pipeline.stage import Stage
 from tpvideo.stages.face import FaceCrop, PoseSmoother
 from tpvideo.stages.invert import Inversion
 from tpvideo.stages.live import TIME_BASE, LiveSource
-from tpvideo.stages.matting import Matting, open_matting
-
-log = logging.getLogger(__name__)
+from tpvideo.stages.matting import Matting
 
 KEYS = {
     "Left": ("yaw_rad", -0.05),
@@ -95,7 +90,7 @@ class Session:
         """Until the outputs that wait for nobody (window, virtual camera) have each picture."""
         self.seen = Meter("capture to page")
         """Until a browser has drawn it."""
-        self.budget = Budget(wanted.max_latency_s, self.made, self.panel)
+        self.budget = Budget(wanted.max_latency_s, self.panel)
         self._clips = Clips()
         self._wanted = wanted
         self.outputs = self._outputs(wanted, on_ready)
@@ -193,15 +188,13 @@ class Session:
             return
         knob, step = KEYS[key]
         controls = self.panel.controls
-        try:
-            if knob == "mirror":
-                self.panel.turn(mirror=not controls.mirror)
-            elif knob == "front":
-                self.panel.turn(yaw_rad=0.0, pitch_rad=0.0)
-            else:
-                self.panel.turn(**{knob: getattr(controls, knob) + step})
-        except ConfigError as error:
-            log.debug("%s", error)  # the end of a knob's range
+        if knob == "mirror":
+            self.panel.turn(mirror=not controls.mirror)
+        elif knob == "front":
+            self.panel.turn(yaw_rad=0.0, pitch_rad=0.0)
+        else:
+            least, most = RANGES[knob]
+            self.panel.turn(**{knob: min(max(getattr(controls, knob) + step, least), most)})
 
     def _turn(self, changes: Any) -> None:
         if not isinstance(changes, dict):
@@ -215,27 +208,21 @@ class Session:
         networks = networks or app.load_networks(settings, machine)
         machine = app.working_machine(machine, networks)
         device, dtype = machine.device, machine.dtype
-        matting: Stage[Decoded, Matted]
-        if networks.matting is not None:
-            matting = Matting(networks.matting, smooth=settings.smooth)
-        else:
-            matting = open_matting(settings.matting, device=str(device), smooth=settings.smooth)
-        face = FaceCrop(networks.finder, choose=settings.face, smooth=settings.smooth)
+        matting = app.matting_stage(settings, machine, networks)
+        face = FaceCrop(
+            networks.finder, choose=settings.face, smooth=settings.smooth, is_one_shot=True
+        )
         inversion = Inversion(networks.triplane, device=device, dtype=dtype, batch=1)
         view = app.novel_view(settings, machine, networks.triplane)
 
-        def steer_face(controls: Controls) -> None:
+        def steer(controls: Controls) -> None:
             if controls.smooth != face.smoother.smooth:
                 face.smoother = PoseSmoother(controls.smooth)
-
-        def steer_matting(controls: Controls) -> None:
             if isinstance(matting, Matting):
                 matting.smooth = controls.smooth
 
         return (
-            read(self.source)
-            .then(Steered(matting, self.panel, steer_matting))
-            .then(Steered(face, self.panel, steer_face))
+            app.posed(read(self.source), matting, Steered(face, self.panel, steer))
             .then(inversion)
             .then(LiveView(view, self.panel, float(TIME_BASE)))
             .into(

@@ -28,10 +28,9 @@ def read(pictures: IO[bytes]) -> bytes | None:
     if len(head) < HEAD.size:
         return None
     width, height = HEAD.unpack(head)
-    if width * height * 3 > LARGEST:
-        return None
-    pixels = pictures.read(width * height * 3)
-    return b"P6 %d %d 255\n" % (width, height) + pixels if len(pixels) else None
+    size = width * height * 3
+    pixels = pictures.read(size) if size <= LARGEST else b""
+    return b"P6 %d %d 255\n" % (width, height) + pixels if len(pixels) == size else None
 
 
 def main() -> int:

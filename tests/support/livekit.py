@@ -18,6 +18,7 @@ from tpvideo.pipeline.app import Networks
 from tpvideo.pipeline.config import Settings
 from tpvideo.pipeline.frame import Decoded, Image, Stamp, StreamInfo
 from tpvideo.pipeline.live.controls import Controls
+from tpvideo.pipeline.live.page import output
 from tpvideo.pipeline.live.session import Session, Wanted
 from tpvideo.pipeline.live.view import Shown
 from tpvideo.pipeline.metrics import Report
@@ -97,6 +98,7 @@ def running(wanted: Wanted, **options: Any) -> Iterator[tuple[Session, str]]:
         ready.set()
 
     made = session(wanted, on_ready=tell, **options)
+    output.FIGURES_S = 0.05  # so that nobody waits for half a second
     thread = threading.Thread(target=lambda: reports.append(made.run()))
     thread.start()
     try:
