@@ -14,13 +14,13 @@ from onnxruntime import InferenceSession
 
 from tpvideo.pipeline.config import Settings
 from tpvideo.pipeline.errors import ConfigError
-from tpvideo.pipeline.frame import Decoded, Inverted, Matted, Posed, Views
+from tpvideo.pipeline.frame import Decoded, Inverted, Matted, Posed
 from tpvideo.pipeline.metrics import Report
 from tpvideo.pipeline.record import settings_as_json
 from tpvideo.pipeline.resume import resumable
 from tpvideo.pipeline.run_key import run_key
 from tpvideo.pipeline.runner import Flow, Pipeline, read
-from tpvideo.pipeline.stage import Sink, Stage
+from tpvideo.pipeline.stage import Stage
 from tpvideo.stages.backdrop import parse_backdrop
 from tpvideo.stages.codecs import default_suffix
 from tpvideo.stages.crop_matting import CropMatting
@@ -38,7 +38,7 @@ from tpvideo.stages.networks.triplanenet import TriPlaneNet
 from tpvideo.stages.precision import working_dtype
 from tpvideo.stages.provenance import Provenance
 from tpvideo.stages.render import NovelView
-from tpvideo.stages.views import SeveralViews
+from tpvideo.stages.views import EachFile, SeveralViews
 from tpvideo.weights import store
 
 INSIGHTFACE_PACK = "buffalo_l"
@@ -119,7 +119,7 @@ def _key(source: Path, settings: Settings, machine: Machine) -> dict[str, str]:
 def assemble_views(
     source: Path,
     yaws_rad: Sequence[float],
-    sink: Sink[Views],
+    sink: EachFile,
     settings: Settings,
     networks: Networks,
 ) -> Pipeline:
@@ -128,18 +128,29 @@ def assemble_views(
     Args:
         source: a video or a photograph.
         yaws_rad: where the cameras stand; the settings' own yaw is not used.
-        sink: takes as many pictures of every frame; see stages.views.
+        sink: a file for each of them; those made to resume go on where a run like this stopped.
         settings: everything else.
         networks: of an earlier load_networks.
+
+    Raises:
+        ResumeError: what an interrupted run left does not fit this one.
     """
     expect_file(source)
-    machine = working_machine(pick_machine(settings), networks)
-    views = [
-        novel_view(replace(settings, yaw_rad=yaw_rad), machine, networks.triplane)
-        for yaw_rad in yaws_rad
-    ]
-    chain = inverted(source, settings, machine, networks).then(SeveralViews(views))
-    return chain.into(sink, capacity=settings.queue, stall_timeout_s=settings.stall_timeout_s)
+    machine = pick_machine(settings)
+    asked = [replace(settings, yaw_rad=yaw_rad) for yaw_rad in yaws_rad]
+    # What the stages remember is of all views together.
+    together = {"views": " ".join(map(str, yaws_rad))}
+    begin = sink.recover([_key(source, each, machine) | together for each in asked])
+    machine = working_machine(machine, networks)
+    views = [novel_view(each, machine, networks.triplane) for each in asked]
+    chain = inverted(source, settings, machine, networks, skip=begin.frames if begin else 0)
+    return chain.then(SeveralViews(views)).into(
+        sink,
+        capacity=settings.queue,
+        checkpoints=True,
+        resume=begin,
+        stall_timeout_s=settings.stall_timeout_s,
+    )
 
 
 def file_sink(source: Path, target: str | os.PathLike[str], settings: Settings) -> FileSink:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -52,4 +53,10 @@ def identity(path: Path) -> str:
     """Length and content of a file, in words."""
     if not path.is_file():
         return "missing"
-    return f"{path.stat().st_size} bytes (SHA-256 {sha256_of(path)[:32]})"
+    state = path.stat()
+    return _identity(path, state.st_size, state.st_mtime_ns)
+
+
+@lru_cache(maxsize=64)  # a batch asks for the same models with every source
+def _identity(path: Path, length: int, _time: int) -> str:
+    return f"{length} bytes (SHA-256 {sha256_of(path)[:32]})"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 
-from tpvideo.pipeline.checkpoint import State
+from tpvideo.pipeline.checkpoint import Checkpoint, State
+from tpvideo.pipeline.errors import ResumeError
 from tpvideo.pipeline.frame import Inverted, Rendered, StreamInfo, Views
-from tpvideo.pipeline.stage import Sink, Stage
+from tpvideo.pipeline.losses import Losses
+from tpvideo.pipeline.stage import Keeper, Sink, Stage
+from tpvideo.stages.encode import FileSink
 from tpvideo.stages.render import NovelView
 
 
@@ -66,6 +69,18 @@ class EachView:
         self.sinks = tuple(sinks)
         self._opened = ExitStack()
 
+    @property
+    def notices(self) -> list[str]:
+        """What had to be done differently from what was asked, each line once."""
+        lines = (line for sink in self.sinks for line in getattr(sink, "notices", ()))
+        return list(dict.fromkeys(lines))
+
+    @property
+    def losses(self) -> Losses:
+        """What could not be taken along: every sink loses the same."""
+        losses: Losses = getattr(self.sinks[0], "losses", None) or Losses()
+        return losses
+
     def open(self, info: StreamInfo) -> None:
         """Open every sink; when one refuses, those before it are closed again."""
         with ExitStack() as opened:
@@ -79,6 +94,12 @@ class EachView:
         for sink, picture in zip(self.sinks, item.pictures, strict=True):
             sink.consume(picture)
 
+    def keep(self, checkpoint: Checkpoint) -> None:
+        """Let every target's frames so far, and the checkpoint, survive the end of the process."""
+        for sink in self.sinks:
+            if isinstance(sink, Keeper):
+                sink.keep(checkpoint)
+
     def finish(self) -> None:
         """Let every target appear under its name."""
         for sink in self.sinks:
@@ -87,3 +108,29 @@ class EachView:
     def close(self) -> None:
         """Close every sink, also when one of them fails at it."""
         self._opened.close()
+
+
+class EachFile(EachView):
+    """A file for each view, which an interrupted run can be continued with."""
+
+    def __init__(self, sinks: Sequence[FileSink]) -> None:
+        super().__init__(sinks)
+        self.files = tuple(sinks)
+
+    def recover(self, keys: Sequence[Mapping[str, str]]) -> Checkpoint | None:
+        """Ask, before open, where to go on; None is from the beginning.
+
+        Args:
+            keys: for each file, everything that decides what it becomes; see FileSink.
+
+        Raises:
+            ResumeError: an interrupted run had other keys, left something damaged, or had kept
+                more of one file than of another.
+        """
+        pairs = zip(self.files, keys, strict=True)
+        first, *others = [file.recover(key) for file, key in pairs]
+        frames = 0 if first is None else first.frames
+        if any((other.frames if other else 0) != frames for other in others):
+            reason = "the interrupted run had kept more of one view than of another"
+            raise ResumeError(self.files[0].target, reason)
+        return first

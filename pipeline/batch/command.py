@@ -19,7 +19,7 @@ from tpvideo.pipeline import config
 from tpvideo.pipeline.batch import plan
 from tpvideo.pipeline.batch.manifest import Manifest, settings_digest
 from tpvideo.pipeline.batch.run import Batch, Plan, examine, exit_code
-from tpvideo.pipeline.batch.storage import LocalFolder, remove_hidden, sha256_of
+from tpvideo.pipeline.batch.storage import LocalFolder, sha256_of
 from tpvideo.pipeline.batch.table import Style, Tally, described, printable, shown
 from tpvideo.pipeline.batch.task import Outcome, Task
 from tpvideo.pipeline.errors import ConfigError
@@ -238,10 +238,6 @@ def _run(
 
         with _signals_call(stop) as is_called:
             outcomes = running.run(tasks, request.about)
-    for outcome in outcomes:
-        if outcome.is_crash:
-            for target in outcome.task.targets:
-                remove_hidden(folder.root / target.name)
     return outcomes, is_called()
 
 

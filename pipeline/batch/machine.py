@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +30,7 @@ CGROUP_FILES = (
 class Crew:
     """The workers of a batch on one machine."""
 
-    environments: list[Mapping[str, str]]
+    environments: Sequence[Mapping[str, str]]
     """Variables for each worker."""
     memory_bytes: int | None
     """What each may hold; None where the system does not say."""

@@ -22,7 +22,7 @@ NAME = "batch.jsonl"
 NO_MATTER = frozenset(
     {
         *("yaw_rad", "queue", "batch_size", "device", "overwrite", "resume"),
-        *("max_pixels", "max_frames"),
+        *("max_pixels", "max_frames", "stall_timeout_s"),
     }
 )
 """Settings that decide whether, where and how fast, not what; the yaw is each result's own."""

@@ -108,7 +108,7 @@ def tasks(
     owners: dict[str, str] = {}
     planned = []
     for number, source in enumerate(sources, start=1):
-        targets = []
+        targets: list[Target] = []
         for yaw_rad in yaws_rad:
             name = safe_name(source, template, settings, yaw_rad, number)
             other = owners.setdefault(name, source.path)

@@ -10,9 +10,9 @@ from PIL import Image as Pillow
 
 from tpvideo.pipeline.errors import TpvideoError
 from tpvideo.pipeline.frame import Image, Rendered, StreamInfo, Views
-from tpvideo.pipeline.stage import Sink
 from tpvideo.stages.decode import FileSource
-from tpvideo.stages.views import EachView
+from tpvideo.stages.encode import FileSink
+from tpvideo.stages.views import EachFile
 
 HEIGHT_PX = 144
 MOST_WIDE_PX = 4 * HEIGHT_PX
@@ -20,10 +20,10 @@ BEHIND_PX = 8
 """Side of the squares that show through a transparent picture."""
 
 
-class PosterSink(EachView):
+class PosterSink(EachFile):
     """Passes every view on to its sink, and keeps a frame from the first third for the poster."""
 
-    def __init__(self, sinks: Sequence[Sink[Rendered]]) -> None:
+    def __init__(self, sinks: Sequence[FileSink]) -> None:
         super().__init__(sinks)
         self._number = 0
         self._pictures: list[Image] = []

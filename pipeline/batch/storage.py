@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -117,27 +116,9 @@ class LocalFolder:
 
 
 def hidden_files(target: Path) -> list[Path]:
-    """Where the unfinished parts of a result lie, should a run be killed; see stages.movie."""
-    stem, suffix = target.stem, target.suffix
-    ends = {
-        f".part{suffix}",
-        f".whole.part{suffix}",
-        ".part",
-        ".part.mp4",
-        ".part.mov",
-        ".part.webm",
-    }
-    return [target.with_name(f".{stem}{end}") for end in sorted(ends)]
-
-
-def remove_hidden(target: Path) -> None:
-    """Remove what a killed run left of a result."""
-    for hidden in hidden_files(target):
-        if hidden.is_dir() and not hidden.is_symlink():
-            shutil.rmtree(hidden, ignore_errors=True)
-        else:
-            with suppress(OSError):
-                hidden.unlink()
+    """Where a result lies while it is made; see stages.ledger and stages.pictures."""
+    names = (f".{target.name}.part", f".{target.stem}.part{target.suffix}")
+    return [target.with_name(name) for name in names]
 
 
 def mark_of(path: str | Path, *, with_hash: bool = False) -> Mark | None:

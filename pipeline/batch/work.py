@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +19,7 @@ from tpvideo.pipeline.errors import (
     InputError,
     MissingExtraError,
     NoFaceError,
+    ResumeError,
     StageError,
     in_one_line,
 )
@@ -26,6 +27,9 @@ from tpvideo.pipeline.runner import Pipeline
 
 if TYPE_CHECKING:
     from tpvideo.pipeline.app import Networks
+    from tpvideo.pipeline.batch.poster import PosterSink
+
+log = logging.getLogger(__name__)
 
 PROGRESS_INTERVAL_S = 0.5
 
@@ -86,7 +90,7 @@ class Workbench:
             outcome,
             elapsed_s=time.perf_counter() - started_s,
             cpu_s=time.process_time() - cpu_s,
-            notices=tuple(notices),
+            notices=(*outcome.notices, *notices),
             worker=self.name,
             resident_bytes=resident_bytes(),
         )
@@ -119,23 +123,21 @@ class Workbench:
             self._pipeline = None
 
     def _render(self, task: Task, folder: LocalFolder, tell: Callable[[Progress], None]) -> Outcome:
-        from tpvideo.pipeline import app
-        from tpvideo.pipeline.batch.poster import PosterSink
+        from tpvideo.pipeline.resume import resumable
 
-        settings, source = self.job.settings, Path(task.source)
+        source = Path(task.source)
         paths = [folder.path_for(target.name) for target in task.targets]
-        yaws = [target.yaw_rad for target in task.targets]
-        sink = PosterSink(
-            [
-                app.file_sink(source, path, replace(settings, yaw_rad=yaw_rad))
-                for path, yaw_rad in zip(paths, yaws, strict=True)
-            ]
-        )
-        pipeline = app.assemble_views(source, yaws, sink, settings, self.networks)
+        try:
+            sink, pipeline = self._assemble(source, paths, task, resume=True)
+        except ResumeError as error:
+            log.warning("begun anew: %s", in_one_line(error))
+            sink, pipeline = self._assemble(source, paths, task, resume=False)
         self._pipeline = pipeline
         if self._is_abort_asked:
             raise KeyboardInterrupt
-        with _told(pipeline, task, tell):
+        with _told(pipeline, task, tell), ExitStack() as kept:
+            for path in paths:
+                kept.enter_context(resumable(path))
             report = pipeline.run()
         marks = [mark_of(path, with_hash=True) for path in paths]
         made = [
@@ -149,7 +151,24 @@ class Workbench:
             frames=report.frames,
             bottleneck=report.bottleneck,
             poster=sink.poster(),
+            notices=tuple(f"{loss.count} x {loss.what}" for loss in report.losses),
         )
+
+    def _assemble(
+        self, source: Path, paths: Sequence[Path], task: Task, *, resume: bool
+    ) -> tuple[PosterSink, Pipeline]:
+        from tpvideo.pipeline import app
+        from tpvideo.pipeline.batch.poster import PosterSink
+        from tpvideo.stages.codecs import MOVIE_FORMATS
+
+        files = []
+        for path, target in zip(paths, task.targets, strict=True):
+            resumes = resume and path.suffix.lower() in MOVIE_FORMATS
+            settings = replace(self.job.settings, yaw_rad=target.yaw_rad, resume=resumes)
+            files.append(app.file_sink(source, path, settings))
+        sink = PosterSink(files)
+        yaws = [target.yaw_rad for target in task.targets]
+        return sink, app.assemble_views(source, yaws, sink, self.job.settings, self.networks)
 
 
 def resident_bytes() -> int:

@@ -166,9 +166,10 @@ def test_a_link_within_the_folder_is_followed(folder: LocalFolder) -> None:
 def test_a_link_in_the_place_of_the_unfinished_file_is_refused(
     folder: LocalFolder, tmp_path: Path
 ) -> None:
-    (folder.root / ".a.part.mp4").symlink_to(tmp_path / "victim")
-    with pytest.raises(OutputError, match="unfinished"):
-        folder.path_for("a.mp4")
+    for hidden, name in ((".a.mp4.part", "a.mp4"), (".a.part.png", "a.png")):
+        (folder.root / hidden).symlink_to(tmp_path / "victim")
+        with pytest.raises(OutputError, match="unfinished"):
+            folder.path_for(name)
 
 
 def test_a_folder_with_the_name_of_a_result_is_refused(folder: LocalFolder) -> None:

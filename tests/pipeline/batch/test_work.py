@@ -10,10 +10,12 @@ from batches import clip, photo, small, task, tiny
 from PIL import Image as Pillow
 from synthetic import write_clip
 
-from tpvideo.pipeline import app
+from tpvideo.pipeline import app, runner
 from tpvideo.pipeline.batch.storage import sha256_of
 from tpvideo.pipeline.batch.task import Progress, Target, Task
 from tpvideo.pipeline.batch.work import Job, Workbench
+from tpvideo.pipeline.checkpoint import Checkpoint
+from tpvideo.stages.views import EachFile
 
 YAWS = (-0.3, 0.3)
 
@@ -99,6 +101,34 @@ def test_a_task_that_is_dropped_leaves_nothing(bench: Workbench, tmp_path: Path)
     outcome = bench.run(task(source, "a.mp4"), drop)
     assert outcome.state == "interrupted"
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_task_that_was_cut_off_goes_on_with_what_is_kept(
+    bench: Workbench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "CHECKPOINT_FRAMES", (4, 4))
+    source = clip(tmp_path / "a.mp4", 12)
+    targets = tuple(Target(f"{yaw}.mp4", yaw) for yaw in YAWS)
+    undisturbed = bench.run(Task(str(source), targets, "a.mp4"))
+    for made in undisturbed.made:
+        (tmp_path / "out" / made.target.name).unlink()
+    keep = EachFile.keep
+
+    def keep_and_leave(sink: EachFile, checkpoint: Checkpoint) -> None:
+        keep(sink, checkpoint)
+        bench.abort()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(EachFile, "keep", keep_and_leave)
+        assert bench.run(Task(str(source), targets, "a.mp4")).state == "interrupted"
+    left = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert left == [".-0.3.mp4.part", ".0.3.mp4.part"]
+    outcome = bench.run(Task(str(source), targets, "a.mp4"))
+    assert [made.mark.sha256 for made in outcome.made] == [
+        made.mark.sha256 for made in undisturbed.made
+    ]
+    assert 0 < outcome.frames <= 8  # the first four were kept
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["-0.3.mp4", "0.3.mp4"]
 
 
 def test_what_the_stages_warn_of_is_kept(bench: Workbench, tmp_path: Path) -> None:
