@@ -2,7 +2,7 @@ BIN ?= .venv-test/bin
 PACKAGES = pipeline stages weights
 SOURCES = $(PACKAGES) tests bench
 
-.PHONY: check test test-all parity typing-links
+.PHONY: check test test-all test-live parity typing-links
 
 check: typing-links  ## lint, formatting and strict types
 	$(BIN)/ruff check $(SOURCES)
@@ -13,7 +13,13 @@ test:  ## the default tests
 	$(BIN)/pytest
 
 test-all:  ## with the slow ones
-	$(BIN)/pytest -m "not weights"
+	$(BIN)/pytest -m "not weights and not browser"
+
+test-live:  ## the live page in Chromium and the window under Xvfb; Debian's apt-get installs both
+	command -v chromium && command -v Xvfb || \
+	  $$(command -v sudo) apt-get install -y --no-install-recommends chromium xvfb
+	$(BIN)/pip install --quiet -e '.[dev,virtualcam]'
+	$(BIN)/pytest -m browser tests/pipeline/live
 
 parity:  ## every golden vector of the published networks
 	$(BIN)/python -m tpvideo.weights.parity ../shared/parity

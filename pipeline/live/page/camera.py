@@ -12,9 +12,12 @@ import numpy as np
 from PIL import Image as Pillow
 
 from tpvideo.pipeline.frame import Decoded, Image, Stamp, StreamInfo
-from tpvideo.stages.live import PATIENCE_S, TIME_BASE, LiveSource, now
+from tpvideo.stages.live import PATIENCE_S, TIME_BASE, LiveSource, age_s, now
 
 log = logging.getLogger(__name__)
+
+SILENT_S = 3.0
+"""After so long without a picture the page's camera is taken to be off."""
 
 LARGEST_PX = 1920 * 1088
 WIDTH, HEIGHT = 640, 480
@@ -40,13 +43,16 @@ class PageCamera(LiveSource):
 
     def __iter__(self) -> Iterator[Decoded]:
         index = 0
+        last = now()
         while not self.is_over():
             with self._changed:
                 self._changed.wait_for(lambda: self._newest is not None, PATIENCE_S)
                 taken, self._newest = self._newest, None
             if taken is None:
-                self.state = "waiting for the page's camera"
+                if age_s(last) > SILENT_S:
+                    self.state = "waiting for the page's camera"
                 continue
+            last = now()
             picture = decoded(taken[1])
             if picture is None:
                 self.state = "the page sends what is no picture"
