@@ -21,29 +21,52 @@ from tpvideo.weights.training.flaws import change_light, spoil
 log = logging.getLogger(__name__)
 
 
+ARRAYS: dict[str, tuple[str, type]] = {
+    "rgba": ("rgba.npy", np.uint8),
+    "depth": ("depth.npy", np.float16),
+    "lens_rgba": ("lens.npy", np.uint8),
+}
+"""Arrays of the generator's files, and where they are packed."""
+
+LENS_SHARE = 0.6
+"""Probability that an input is seen through another lens, where that was rendered."""
+
+
 def pack(folder: Path, target: Path, limit: int | None = None) -> None:
     """Join the generator's npz files into arrays that can be mapped into memory.
 
     Writes rgba.npy [N, V, 256, 256, 4] uint8 premultiplied, depth.npy [N, V, 128, 128] float16
-    and labels.npy [N, V, 25] float32 into `target`.
+    and labels.npy [N, V, 25] float32 into `target`; and, where the files have views through other
+    lenses, lens.npy [N, L, 256, 256, 4] of the first L views.
+
+    Raises:
+        ConfigError: there are no files, or one is unlike the first.
     """
     files = sorted(folder.glob("*.npz"))[:limit]
     if not files:
         raise ConfigError(f"no head views (*.npz) in {folder}; make them with the head generator")
     with np.load(files[0]) as first:
-        shapes = {"rgba": first["rgba"].shape, "depth": first["depth"].shape}
+        shapes = {key: first[key].shape for key in ARRAYS if key in first.files}
     target.mkdir(parents=True, exist_ok=True)
-    rgba = _create(target / "rgba.npy", np.uint8, (len(files), *shapes["rgba"]))
-    depth = _create(target / "depth.npy", np.float16, (len(files), *shapes["depth"]))
+    (target / ARRAYS["lens_rgba"][0]).unlink(missing_ok=True)
+    arrays = {key: _create(target / ARRAYS[key][0], ARRAYS[key][1], (len(files), *shape))
+              for key, shape in shapes.items()}  # fmt: skip
     labels = np.empty((len(files), shapes["rgba"][0], 25), np.float32)
     for row, file in enumerate(files):
         with np.load(file) as views:
-            rgba[row], depth[row] = views["rgba"], views["depth"]
+            found = {key: views[key].shape for key in shapes if key in views.files}
+            if found != shapes:
+                raise ConfigError(
+                    f"{file} holds {found} but {files[0].name} {shapes}; pack files made with the "
+                    f"same --views, --size and --lenses"
+                )
+            for key, array in arrays.items():
+                array[row] = views[key]
             labels[row] = [geometry.label(camera) for camera in views["c2w"]]
         if row % 500 == 0:
             log.info("packed %d of %d heads", row, len(files))
-    rgba.flush()
-    depth.flush()
+    for array in arrays.values():
+        array.flush()
     np.save(target / "labels.npy", labels)
 
 
@@ -78,6 +101,9 @@ class HeadViews:
         self.rgba: NDArray[np.uint8] = np.load(folder / "rgba.npy", mmap_mode="r")
         self.depth: NDArray[np.float16] = np.load(folder / "depth.npy", mmap_mode="r")
         self.labels: NDArray[np.float32] = np.load(folder / "labels.npy")
+        self.lens: NDArray[np.uint8] | None = None
+        if (folder / "lens.npy").exists():
+            self.lens = np.load(folder / "lens.npy", mmap_mode="r")
         self.side = side
         self.points = points
         self.same_view = same_view
@@ -102,7 +128,7 @@ class HeadViews:
         targets = np.where(self.random.random(size) < self.same_view, sources, others)
         flips = torch.from_numpy(self.random.random(size) < 0.5)
 
-        rgba = self._rgba(heads, sources, flips)
+        rgba = self._rgba(heads, sources, flips, self._through_lens(sources))
         target = self._rgba(heads, targets, flips)
         depth = torch.from_numpy(
             np.stack([self.depth[h, v] for h, v in zip(heads, targets, strict=True)])
@@ -129,9 +155,25 @@ class HeadViews:
         inputs = F.interpolate(rgba[:, 0, :3], size=self.side, mode="area")
         return HeldOut(inputs * 2 - 1, labels[:, 0], rgba[:, 1:] * 2 - 1, labels[:, 1:])
 
-    def _rgba(self, heads: NDArray[np.int64], views: NDArray[np.int64], flips: Tensor) -> Tensor:
+    def _through_lens(self, views: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """[B] which inputs are taken from `lens`."""
+        if self.lens is None:
+            return np.zeros(len(views), bool)
+        has_one = views < self.lens.shape[1]
+        return np.asarray(has_one & (self.random.random(len(views)) < LENS_SHARE))
+
+    def _rgba(
+        self,
+        heads: NDArray[np.int64],
+        views: NDArray[np.int64],
+        flips: Tensor,
+        through_lens: NDArray[np.bool_] | None = None,
+    ) -> Tensor:
         """[B, 4, T, T] in 0..1."""
-        stacked = np.stack([self.rgba[h, v] for h, v in zip(heads, views, strict=True)])
+        arrays = [self.rgba] * len(heads)
+        if self.lens is not None and through_lens is not None:
+            arrays = [self.lens if through else self.rgba for through in through_lens]
+        stacked = np.stack([a[h, v] for a, h, v in zip(arrays, heads, views, strict=True)])
         pictures = torch.from_numpy(stacked).permute(0, 3, 1, 2).float() / 255
         return torch.where(flips[:, None, None, None], pictures.flip(-1), pictures)
 

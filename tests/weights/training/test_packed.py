@@ -60,6 +60,33 @@ def test_packing_can_stop_early_and_names_an_empty_folder(packed: Path, tmp_path
         views(tmp_path)
 
 
+def test_inputs_and_never_targets_are_seen_through_lenses(packed: Path, tmp_path: Path) -> None:
+    """A lens here paints the picture blue; views 2 and 3 have none."""
+    (tmp_path / "npz").mkdir()
+    blue = np.zeros((2, 64, 64, 4), np.uint8)
+    blue[..., 2:] = 255
+    for file in (packed.parent / "npz").glob("*.npz"):
+        with np.load(file) as arrays:
+            np.savez(tmp_path / "npz" / file.name, **arrays, lens_rgba=blue)
+    pack(tmp_path / "npz", tmp_path / "views")
+    sampler = HeadViews(tmp_path / "views", side=32, points=8, seed=1, flaws=False)
+    batch = sampler.batch(64)
+    is_blue = (batch.images[:, 2] - batch.images[:, 0] > 0.05).flatten(1).float().mean(1) > 0.95
+    assert 0.1 < is_blue.float().mean() < 0.6  # 0.6 of one half
+    for target in batch.targets:
+        assert (target[3] < 0).any()  # a ball, with black around it
+    pack(packed.parent / "npz", tmp_path / "views")
+    assert HeadViews(tmp_path / "views", side=32, points=8, seed=1).lens is None
+
+
+def test_files_that_differ_are_not_packed_together(packed: Path, tmp_path: Path) -> None:
+    for number, views in ((1, 4), (2, 3)):
+        with np.load(packed.parent / "npz/0000001.npz") as arrays:
+            np.savez(tmp_path / f"{number}.npz", **{k: arrays[k][:views] for k in arrays.files})
+    with pytest.raises(ConfigError, match=r"2.npz holds .* but 1.npz .* same --views"):
+        pack(tmp_path, tmp_path / "out")
+
+
 def test_a_batch_has_the_promised_shapes_and_ranges(packed: Path) -> None:
     batch = views(packed).batch(5)
     assert [tuple(part.shape) for part in (*batch[:5], *known(batch))] == [

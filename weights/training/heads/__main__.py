@@ -35,6 +35,8 @@ class Job:
     side_px: int
     wide: int
     wide_px: int
+    lenses: int
+    variety: bool
     held_out: bool
     """The benchmark's views instead of training views."""
 
@@ -48,6 +50,8 @@ class Job:
 @click.option("--size", type=_POSITIVE, default=256, show_default=True, help="Their side, pixels.")
 @click.option("--wide", type=_COUNT, default=1, show_default=True, help="Wide views of each.")
 @click.option("--wide-size", type=_POSITIVE, default=320, show_default=True, help="Their side.")
+@click.option("--lenses", type=_COUNT, default=0, help="Crop views seen through a lens as well.")
+@click.option("--variety", is_flag=True, help="Shoulders, brims: what the first files lacked.")
 @click.option("--workers", type=_POSITIVE, default=1, show_default=True, help="Processes.")
 @click.option("--held-out", is_flag=True, help="Make the benchmark's 50 people instead.")
 def main(workers: int, **options: Any) -> None:
@@ -71,6 +75,8 @@ def _job(
     size: int,
     wide: int,
     wide_size: int,
+    lenses: int,
+    variety: bool,
     held_out: bool,
 ) -> Job:
     from tpvideo.weights.training.heads.views import BENCHMARK_SEEDS, HELD_OUT_SEEDS
@@ -91,6 +97,8 @@ def _job(
         side_px=size,
         wide=wide,
         wide_px=wide_size,
+        lenses=lenses,
+        variety=variety,
         held_out=held_out,
     )
 
@@ -140,6 +148,8 @@ def _views(job: Job, pack: Pack, seed: int) -> Views:
         side_px=job.side_px,
         wide=job.wide,
         wide_px=job.wide_px,
+        lenses=job.lenses,
+        variety=job.variety,
     )
 
 

@@ -12,6 +12,7 @@ from tpvideo.weights.training.heads.person import Glasses, Hat
 from tpvideo.weights.training.heads.raster import vertex_normals
 
 _RING = 32
+_BRIM_ROWS, _BRIM_COLUMNS = 6, 49
 
 
 class Addition(NamedTuple):
@@ -54,12 +55,13 @@ def glasses_meshes(glasses: Glasses, landmarks: F32) -> tuple[Addition, Addition
 
 
 def hat_mesh(pack: Pack, hat: Hat, points: F32) -> Addition:
-    """A beanie or a headband: part of the scalp of a head [n, 3], pushed outward."""
-    beanie = hat == "beanie"
+    """A beanie or a headband: part of the scalp of a head [n, 3], pushed outward. A cap or a
+    brimmed hat: a flatter beanie with a brim."""
+    covers = hat != "headband"
     middle = points[pack.mesh.corners].mean(1)
     height = middle[:, 1] - 0.25 * middle[:, 2]
     under = np.isin(pack.mesh.material, [FACE, BACK]) & (height > 6.9)
-    if not beanie:
+    if not covers:
         under &= height < 10.6
     corners = pack.mesh.corners[under]
     vertices, triangles = np.unique(corners, return_inverse=True)
@@ -67,16 +69,52 @@ def hat_mesh(pack: Pack, hat: Hat, points: F32) -> Addition:
     cloth = points[vertices].copy()
     height = cloth[:, 1] - 0.25 * cloth[:, 2]
     cloth[:, 1] += np.maximum(7.6 - height, 0)  # an even brim
-    if beanie:
+    if covers:
         thick = np.clip((height - 7.2) * 0.6, 0.25, 1)[:, None]
-        cloth = cloth + normals * (1.1 * thick) + np.array([0, 0.35, -0.2], np.float32) * thick
+        puff = 1.1 if hat == "beanie" else 0.75
+        cloth = cloth + normals * (puff * thick) + np.array([0, 0.35, -0.2], np.float32) * thick
     else:
         cloth[:, 1] -= np.maximum(height - 10.0, 0)
         cloth = cloth + normals * 0.5
-    return Addition(
+    worn = Addition(
         cloth.astype(np.float32),
         triangles.reshape(corners.shape).astype(np.int32),
         np.full(len(corners), HAT, np.uint8),
+    )
+    if hat == "cap":
+        return join([worn, _brim(worn.points, 1.15, 6.5, closed=False)])
+    return join([worn, _brim(worn.points, np.pi, 5.5, closed=True)]) if hat == "brimmed" else worn
+
+
+def _brim(cloth: F32, half_angle: float, reach: float, *, closed: bool) -> Addition:
+    """A sheet that leaves the lower edge of a hat [n, 3] outward: within `half_angle` (rad) of
+    the front, `reach` wide there."""
+    low = cloth[cloth[:, 1] - 0.25 * cloth[:, 2] < 8.4]
+    middle = low[:, 2].mean()
+    angles = np.arctan2(low[:, 0], low[:, 2] - middle)
+    radii = np.hypot(low[:, 0], low[:, 2] - middle)
+    theta = np.linspace(-half_angle, half_angle, _BRIM_COLUMNS)
+    apart = np.abs((theta[:, None] - angles[None] + np.pi) % (2 * np.pi) - np.pi)
+    edge = np.where(apart < 0.25, radii[None], 0).max(axis=1)  # [columns]
+    width = (
+        np.full_like(theta, reach) if closed else reach * np.cos(theta / half_angle * 1.5) ** 0.6
+    )
+    out = np.linspace(0, 1, _BRIM_ROWS)[:, None] * width[None]  # [rows, columns]
+    radius = edge[None] - 0.2 + out
+    x, z = radius * np.sin(theta), middle + radius * np.cos(theta)
+    base = 7.7 + 0.25 * (middle + edge * np.cos(theta))
+    y = base[None] - 0.12 * out - 0.02 * out * np.abs(x) * (0.6 if closed else 1.0)
+    points = np.stack([x, y, z], axis=-1).reshape(-1, 3)
+    first = np.arange(_BRIM_ROWS - 1)[:, None] * _BRIM_COLUMNS + np.arange(_BRIM_COLUMNS - 1)
+    lower = first + _BRIM_COLUMNS
+    quads = [np.stack(corner, axis=-1) for corner in (
+        (first, lower, lower + 1), (first, lower + 1, first + 1)
+    )]  # fmt: skip
+    triangles = np.concatenate(quads).reshape(-1, 3)
+    return Addition(
+        points.astype(np.float32),
+        triangles.astype(np.int32),
+        np.full(len(triangles), HAT, np.uint8),
     )
 
 

@@ -25,10 +25,9 @@ from tpvideo.weights.training.heads.person import Person
 from tpvideo.weights.training.heads.render import LitScene, light_scene, render
 from tpvideo.weights.training.heads.scene import Scene, pose
 from tpvideo.weights.training.heads.speech import Sound, draw_speech, mouth_shapes
-from tpvideo.weights.training.heads.torso import add_torso, torso_mesh
+from tpvideo.weights.training.heads.torso import add_torso, torso_mesh, turn_undone
 
 RATE = 25
-_NECK = np.array([0.0, -0.22, -0.08])
 """The point that the head turns about, world."""
 _ROOM_AIM = np.array([0.0, -0.1, 0.05])
 _ROOM_DISTANCE = 2.9
@@ -107,7 +106,7 @@ def perform(seed: int, config: ClipConfig) -> Performance:
     for i, weights in enumerate(expressions):
         _animate(weights, float(blinks[i]), float(brows[i]))
         set_gaze(weights, float(across[i]), float(up[i]))
-    motion = [_head_from_room(*angles) for angles in zip(yaw, pitch, roll, strict=True)]
+    motion = [turn_undone(*angles) for angles in zip(yaw, pitch, roll, strict=True)]
     return Performance(sounds, expressions, motion)
 
 
@@ -168,16 +167,3 @@ def _wander(rng: Generator, count: int, breadth: int, spread: float) -> F64:
     window = np.exp(-0.5 * (np.arange(-reach, reach + 1) / breadth) ** 2)
     window *= spread / np.sqrt((window**2).sum())
     return np.convolve(rng.normal(size=count + 2 * reach), window, "valid")
-
-
-def _head_from_room(yaw_rad: float, pitch_rad: float, roll_rad: float) -> F64:
-    """[4, 4] undoing a head's turn about the neck: yaw > 0 toward +x, pitch > 0 upward."""
-    cos, sin = np.cos([yaw_rad, pitch_rad, roll_rad]), np.sin([yaw_rad, pitch_rad, roll_rad])
-    about_y = np.array([[cos[0], 0, sin[0]], [0, 1, 0], [-sin[0], 0, cos[0]]])
-    about_x = np.array([[1, 0, 0], [0, cos[1], sin[1]], [0, -sin[1], cos[1]]])
-    about_z = np.array([[cos[2], -sin[2], 0], [sin[2], cos[2], 0], [0, 0, 1]])
-    turn = (about_y @ about_x @ about_z).T
-    motion = np.eye(4)
-    motion[:3, :3] = turn
-    motion[:3, 3] = _NECK - turn @ _NECK
-    return motion

@@ -58,7 +58,7 @@ def make_head(pack: Pack, person: Person, texture_px: int = 512) -> Head:
         additions.append(frame)
     if person.clothes.hat != "none":
         additions.append(hat_mesh(pack, person.clothes.hat, points))
-    if person.clothes.hat == "beanie":
+    if person.clothes.hat not in ("none", "headband"):
         hair = [part.without(_HAT_BRIM) for part in hair]
     above_collar = _above_collar(person.clothes, points)
     clothed = np.flatnonzero((above_collar < 0.3) & (pack.points[:, 1] < -7))

@@ -9,7 +9,7 @@ from tpvideo.weights.training.heads.kernel import F32, F64
 
 Colour = tuple[float, float, float]
 HairKind = Literal["mesh", "strand", "bald"]
-Hat = Literal["none", "beanie", "headband"]
+Hat = Literal["none", "beanie", "headband", "cap", "brimmed"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,6 +32,8 @@ _ROWS, _COLUMNS = 60, 96
 _SQUARENESS = 2.6
 _BUST_TOP, _BUST_END = -11.5, -14.0
 _ROOM_TO_MOVE = 1.03
+_NECK = np.array([0.0, -0.22, -0.08])
+"""About which a head turns, world."""
 
 
 def torso_mesh(pack: Pack, head: Head) -> Addition:
@@ -99,3 +101,17 @@ def add_torso(pack: Pack, scene: Scene, torso: Addition, world_from_torso: F64) 
     )
     closed = np.ones(len(torso.triangles), np.uint8)
     return replace(scene, mesh=joined, culled=np.concatenate([scene.culled[shown], closed]))
+
+
+def turn_undone(yaw_rad: float, pitch_rad: float, roll_rad: float) -> F64:
+    """[4, 4] head_from_room of a head that turned about its neck: what stays behind, a torso or the
+    room, has the turn undone. Yaw > 0 toward +x, pitch > 0 upward, radians."""
+    cos, sin = np.cos([yaw_rad, pitch_rad, roll_rad]), np.sin([yaw_rad, pitch_rad, roll_rad])
+    about_y = np.array([[cos[0], 0, sin[0]], [0, 1, 0], [-sin[0], 0, cos[0]]])
+    about_x = np.array([[1, 0, 0], [0, cos[1], sin[1]], [0, -sin[1], cos[1]]])
+    about_z = np.array([[cos[2], -sin[2], 0], [sin[2], cos[2], 0], [0, 0, 1]])
+    turn = (about_y @ about_x @ about_z).T
+    motion = np.eye(4)
+    motion[:3, :3] = turn
+    motion[:3, 3] = _NECK - turn @ _NECK
+    return motion

@@ -11,6 +11,8 @@ A file of `training_views` holds V crop views and W wide ones of one person, exp
 | w_rgba, w_c2w, w_lm68 | as above | head and bust, more turned, rolled |
 | w_focal | [W] float64 | focal length of the wide views, in sides |
 | lm68_3d | [68, 3] float32 | landmarks, world |
+| lens_rgba | [L, S, S, 4] uint8 | the first L crop views through other lenses; the label stays |
+| lens_focal | [L] float64 | their focal lengths in sides: 4.2647 times the camera's distance |
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ from tpvideo.weights.training.heads.light import draw_light, make_light
 from tpvideo.weights.training.heads.pack import Pack
 from tpvideo.weights.training.heads.render import LitScene, Picture, light_scene, render
 from tpvideo.weights.training.heads.scene import pose
+from tpvideo.weights.training.heads.variety import draw_lens, vary, with_shoulders
 
 HELD_OUT_SEEDS = range(900_000, 1_000_000)
 """Never trained on."""
@@ -40,10 +43,16 @@ BENCHMARK_YAWS_RAD = (-0.5, -0.25, 0.0, 0.25, 0.5)
 Views = dict[str, NDArray[Any]]
 
 
-def draw_scene(pack: Pack, rng: Generator, texture_px: int = 512) -> LitScene:
-    """A new person with an expression under a light, from the generator's next draws."""
-    head = make_head(pack, draw_person(pack, rng), texture_px)
+def draw_scene(
+    pack: Pack, rng: Generator, texture_px: int = 512, variety: Generator | None = None
+) -> LitScene:
+    """A new person with an expression under a light, from the generator's next draws; with a
+    second generator, varied by `variety.py` from its draws."""
+    person = draw_person(pack, rng)
+    head = make_head(pack, vary(person, variety) if variety else person, texture_px)
     scene = pose(pack, head, draw_expression(pack, rng))
+    if variety:
+        scene = with_shoulders(pack, scene, variety)
     plan = draw_light(pack, rng)
     return light_scene(pack, scene, plan, make_light(pack, plan))
 
@@ -56,10 +65,16 @@ def training_views(
     side_px: int = 256,
     wide: int = 1,
     wide_px: int = 320,
+    lenses: int = 0,
+    variety: bool = False,
 ) -> Views:
-    """One training file's arrays; the same for the same seed and settings."""
+    """One training file's arrays; the same for the same seed and settings.
+
+    Without `variety` and lenses the files are those that the first shipped models saw.
+    """
     rng = np.random.default_rng(seed)
-    lit = draw_scene(pack, rng)
+    varied = np.random.default_rng((seed, 2))
+    lit = draw_scene(pack, rng, variety=varied if variety else None)
     cameras = []
     close = []
     for _ in range(views):
@@ -77,6 +92,11 @@ def training_views(
         arrays |= _stacked(wide_cameras, far, "w_")
         arrays["w_focal"] = np.array(focals)
     arrays["lm68_3d"] = lit.scene.landmarks.astype(np.float32)
+    if lenses:
+        drawn = [draw_lens(camera, HEAD_CENTRE, varied) for camera in cameras[:lenses]]
+        near = [render(lit, camera, side_px, focal) for camera, focal in drawn]
+        arrays["lens_rgba"] = np.stack([picture.rgba() for picture in near])
+        arrays["lens_focal"] = np.array([focal for _, focal in drawn])
     return arrays
 
 
