@@ -58,7 +58,7 @@ def sharpen(
     target: Seen,
     crops: Tensor,
     mattes: Tensor,
-    source: Seen,
+    source_labels: Tensor,
     size: int,
 ) -> tuple[Tensor, Tensor]:
     """Put the source's own detail on a rendered picture.
@@ -69,7 +69,7 @@ def sharpen(
         target: the volume from the new camera.
         crops: [B, 3, S, S] source crops, straight colours, 0..1.
         mattes: [B, 1, S, S] their mattes.
-        source: the volume from the source's camera.
+        source_labels: [B, 25] the cameras of the crops.
         size: T, side of the result.
 
     Returns:
@@ -80,12 +80,12 @@ def sharpen(
     normals = _normals(points, toward)
     pictures = _cut_out(crops, mattes, side)
     small = F.interpolate(pictures, size=(side, side), mode="area")
-    solid = source._replace(depth=_solid_depth(source))
     rendered = colours / alphas.clamp(min=1e-2)
     coarse = _resized(rendered, side)
     opaque = (_resized(alphas, side) - 0.3).div(0.6).clamp(0, 1)
+    nearest = _nearest(points, opaque > 0.5, source_labels, side // 2)
 
-    own = _find(points, normals, toward, small, solid)
+    own = _find(points, normals, toward, source_labels, nearest, small)
     trust = own.trust * _agreement(own.rgba[:, :3], coarse) * opaque
     trust = _blur(trust, 1) * (trust > 0.01)
     correction = _spread(own.rgba[:, :3] - coarse, trust)
@@ -97,7 +97,8 @@ def sharpen(
     # What the source does not see it may see mirrored: heads are probably symmetric (paper,
     # section 3.3), so the fine structure of the other half is a better guess than none.
     opposite = points.new_tensor([-1.0, 1.0, 1.0])[:, None, None]
-    other = _find(points * opposite, normals * opposite, toward * opposite, small, solid)
+    mirrored = (points * opposite, normals * opposite, toward * opposite)
+    other = _find(*mirrored, source_labels, nearest, small)
     tone = _coarse(coarse + _enlarged(correction, side) - other.rgba[:, :3])
     share = _blur(other.trust * other.rgba[:, 3:] * opaque, 2)
     picture = _lay_mirrored(picture, pictures, torch.cat([other.grid, tone, share], 1), trust)
@@ -107,13 +108,37 @@ def sharpen(
     return picture * alphas, alphas
 
 
+def _nearest(points: Tensor, solid: Tensor, labels: Tensor, side: int) -> Tensor:
+    """[B, 1, side, side] distance from a camera to the nearest of the points [B, 3, L, L] that
+    are solid [B, 1, L, L], in every cell of its picture; infinite where there is none.
+
+    What hides a point of a head from one camera another camera near by sees as well: so the
+    volume need not be rendered from the source's camera.
+    """
+    grid, distance, _ = _project(points, labels)
+    column, row = ((grid + 1) * (side / 2)).long().clamp(0, side - 1).unbind(1)  # [B, L, L]
+    found = torch.where(solid, distance, torch.inf).flatten(1)
+    empty = torch.full((len(points), side * side), torch.inf, device=points.device)
+    nearest = empty.scatter_reduce(1, (row * side + column).flatten(1), found, "amin")
+    return nearest.reshape(-1, 1, side, side)
+
+
 def _find(
-    points: Tensor, normals: Tensor, toward: Tensor, pictures: Tensor, source: Seen
+    points: Tensor,
+    normals: Tensor,
+    toward: Tensor,
+    labels: Tensor,
+    nearest: Tensor,
+    pictures: Tensor,
 ) -> _Found:
-    """Look world points [B, 3, L, L] with unit normals, seen from `toward`, up in a source whose
-    depth goes on past the silhouette."""
-    grid, distance, to_source = _project(points, source.labels)
-    behind = (distance - _look_up(source.depth, grid)).clamp(min=0) / HIDDEN_AT
+    """Look world points [B, 3, L, L] with unit normals, seen from `toward`, up in the pictures
+    [B, 4, L, L] of a camera that sees the surface at the `nearest` distances."""
+    grid, distance, to_source = _project(points, labels)
+    cell = F.grid_sample(
+        nearest, grid.permute(0, 2, 3, 1), mode="nearest", align_corners=False,
+        padding_mode="border",
+    )  # fmt: skip
+    behind = (distance - cell).clamp(min=0) / HIDDEN_AT
     # A surface seen from the side has few pixels; that matters as far as the new camera sees
     # it less so.
     facing = (normals * to_source).sum(dim=1, keepdim=True)

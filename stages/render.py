@@ -23,7 +23,6 @@ from tpvideo.stages.backdrop import Backdrop
 from tpvideo.stages.detail import Seen, sharpen
 from tpvideo.stages.invert import in_precision
 from tpvideo.stages.memory import Halving
-from tpvideo.stages.networks.generator import as_image
 from tpvideo.stages.networks.triplanenet import TriPlaneNet
 
 OnLost = Literal["hold", "source", "blank", "fail"]
@@ -168,7 +167,7 @@ class NovelView(Stage[Inverted, Rendered]):
             colours, alphas = premultiplied(view.image.float(), view.alpha)
             if self.detail:
                 target = Seen(labels, view.depth, view.alpha)
-                colours, alphas = self._sharpen(colours, alphas, target, planes, faces)
+                colours, alphas = self._sharpen(colours, alphas, target, faces)
             else:
                 colours, alphas = self._resize(colours, alphas)
             if self.backdrop is None:
@@ -192,15 +191,12 @@ class NovelView(Stage[Inverted, Rendered]):
         return both[:, :3].clamp(0, 1), both[:, 3:].clamp(0, 1)
 
     def _sharpen(
-        self, colours: Tensor, alphas: Tensor, target: Seen, planes: Tensor, faces: Sequence[Face]
+        self, colours: Tensor, alphas: Tensor, target: Seen, faces: Sequence[Face]
     ) -> tuple[Tensor, Tensor]:
         labels = torch.stack([torch.from_numpy(face.camera) for face in faces]).to(self.device)
-        side = self.network.decoder.raw_side
-        seen = self.network.decoder.look(planes, labels)
-        source = Seen(labels, as_image(seen.depths, side), as_image(seen.alphas, side))
         crops = pixels.to_tensor([face.crop for face in faces], self.device).add(1).div(2)
         mattes = pixels.to_tensor([face.alpha for face in faces], self.device).add(1).div(2)
-        return sharpen(colours, alphas, target, crops, mattes, source, self.size)
+        return sharpen(colours, alphas, target, crops, mattes, labels, self.size)
 
     def _behind(self, face: Face) -> Tensor:
         assert self.backdrop is not None

@@ -15,7 +15,7 @@ from torch import Tensor
 from tpvideo.pipeline.errors import ConfigError
 from tpvideo.stages import geometry
 from tpvideo.stages.detail import Seen, sharpen
-from tpvideo.stages.networks.generator import as_image, resize
+from tpvideo.stages.networks.generator import resize
 from tpvideo.stages.networks.triplanenet import TriPlaneNet
 from tpvideo.stages.render import premultiplied
 from tpvideo.weights.evaluation.scores import psnr, ssim
@@ -110,8 +110,6 @@ def _render(
     both = torch.cat([colours, alphas], dim=1)
     both = F.interpolate(both, (size, size), mode="bilinear", antialias=True)
     colours, alphas = both[:, :3], both[:, 3:]
-    side = network.decoder.raw_side
-    seen = network.decoder.look(found.planes, source)
     rgba = heads.rgba[index, :1].expand(count, -1, -1, -1)
     detailed, _ = sharpen(
         colours,
@@ -119,11 +117,7 @@ def _render(
         Seen(targets, view.depth, view.alpha),
         rgba[:, :3] / rgba[:, 3:].clamp(min=1e-2),
         rgba[:, 3:],
-        Seen(
-            source.expand(count, -1),
-            as_image(seen.depths, side).expand(count, -1, -1, -1),
-            as_image(seen.alphas, side).expand(count, -1, -1, -1),
-        ),
+        source.expand(count, -1),
         size,
     )
     return colours, detailed
