@@ -7,16 +7,20 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
+from av.audio.stream import AudioStream
+
 from tpvideo.pipeline.metrics import clock_text
 from tpvideo.stages.codecs import MOVIE_FORMATS
 from tpvideo.stages.contents import Contents, Track, read_contents
-from tpvideo.stages.media import Trim
+from tpvideo.stages.media import Trim, open_media
 from tpvideo.stages.provenance import read_provenance
 from tpvideo.stages.sound import holds
 
 UNSPECIFIED = 2
 """ITU-T H.273, for primaries, transfer and matrix."""
 BT709 = {"primaries": 1, "transfer": 1, "matrix": 1, "range": 1}
+NEAR = Fraction(1, 4)
+"""Of a frame's length: two frames closer than this are the same frame."""
 ANEW_S = Fraction(1, 5)
 """How far sound that is encoded anew may begin or end elsewhere: its codec warms up."""
 
@@ -70,7 +74,7 @@ def compare(source: Path, out: Path, plan: Plan) -> list[Verdict]:
     return [
         *verdicts,
         _times(wanted, found, shift_s),
-        _sound(wanted, found, plan, shift_s, MOVIE_FORMATS.get(out.suffix.lower(), "")),
+        _sound(wanted, found, plan, shift_s, _Holder(source, out)),
         _duration(wanted, found, plan),
         _colour(wanted, found),
         _shape(wanted, found),
@@ -97,8 +101,8 @@ def _holes(wanted: Contents, found: Contents) -> Iterator[str]:
         return
     shift_s = _shift(wanted, found)
     moved = [moment_s + shift_s for moment_s in found.times_s]
-    missing = _unmatched(wanted.times_s, moved, wanted.step_s / 2)
-    extra = _unmatched(moved, wanted.times_s, wanted.step_s / 2)
+    missing = _unmatched(wanted.times_s, moved, wanted.step_s * NEAR)
+    extra = _unmatched(moved, wanted.times_s, wanted.step_s * NEAR)
     for word, indices, times in (
         ("missing", missing, wanted.times_s),
         ("too many", extra, moved),
@@ -141,7 +145,7 @@ def _shift(wanted: Contents, found: Contents) -> Fraction:
 
     def lost(guess_s: Fraction) -> int:
         moved = [moment_s + guess_s for moment_s in found.times_s]
-        return len(_unmatched(wanted.times_s, moved, wanted.step_s / 4))
+        return len(_unmatched(wanted.times_s, moved, wanted.step_s * NEAR))
 
     return min(guesses, key=lost)  # the first of equals
 
@@ -150,7 +154,12 @@ def _times(wanted: Contents, found: Contents, shift_s: Fraction) -> Verdict:
     """The same distance between any two frames, as finely as the result's container counts."""
     is_finer = (wanted.tick_s / found.tick_s).denominator == 1
     within_s = Fraction(0) if is_finer else found.tick_s
-    pairs = zip(wanted.times_s, found.times_s, strict=False)
+    if len(wanted.times_s) != len(found.times_s):
+        moved = [moment_s + shift_s for moment_s in found.times_s]
+        strays = len(_unmatched(moved, wanted.times_s, within_s))
+        said = f"{strays} of the frames are at no time of the source"
+        return Verdict("times", not strays, said)
+    pairs = zip(wanted.times_s, found.times_s, strict=True)
     off_s = [abs(ours - shift_s - theirs) for ours, theirs in pairs]
     wrong = [index for index, off in enumerate(off_s) if off > within_s]
     if wrong:
@@ -164,7 +173,7 @@ def _times(wanted: Contents, found: Contents, shift_s: Fraction) -> Verdict:
 
 
 def _sound(
-    wanted: Contents, found: Contents, plan: Plan, shift_s: Fraction, container: str
+    wanted: Contents, found: Contents, plan: Plan, shift_s: Fraction, holder: _Holder
 ) -> Verdict:
     if not plan.has_sound:
         count = len(found.tracks)
@@ -182,7 +191,7 @@ def _sound(
         complaint = (
             _packets_complaint(ours, theirs, shift_s, within_s)
             if ours.codec == theirs.codec
-            else _anew_complaint(ours, theirs, shift_s, container)
+            else _anew_complaint(ours, theirs, shift_s, holder)
         )
         if complaint:
             return Verdict("sound", False, f"track {number}: {complaint}")
@@ -213,9 +222,23 @@ def _packets_complaint(
     return None
 
 
-def _anew_complaint(ours: Track, theirs: Track, shift_s: Fraction, container: str) -> str | None:
+@dataclass(frozen=True, slots=True)
+class _Holder:
+    """Says whether a result's container could have held a track of the source as it is."""
+
+    source: Path
+    out: Path
+
+    def could_hold(self, track: Track) -> bool:
+        kind = MOVIE_FORMATS.get(self.out.suffix.lower())
+        with open_media(self.source) as media:
+            stream = media.streams[track.index]
+            return kind is None or (isinstance(stream, AudioStream) and holds(kind, stream))
+
+
+def _anew_complaint(ours: Track, theirs: Track, shift_s: Fraction, holder: _Holder) -> str | None:
     """What is wrong with a track of another codec."""
-    if not container or holds(container, ours.stream):
+    if holder.could_hold(ours):
         return f"{theirs.codec}, though {ours.codec} could have been copied"
     if not ours.times_s or not theirs.times_s:
         return "it is empty" if ours.times_s else None

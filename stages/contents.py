@@ -11,7 +11,6 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.packet import Packet
 from PIL import Image as Pillow
@@ -46,7 +45,8 @@ class Track:
     """Digest of all payloads, one after the other."""
     end_s: Fraction
     """When the last packet ends."""
-    stream: AudioStream
+    index: int
+    """Of the stream in its file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +173,7 @@ def _read_sound(
             [digest for _, digest in packets],
             wholes[stream.index].hexdigest(),
             ends[stream.index],
-            stream,
+            stream.index,
         )
 
 
