@@ -65,9 +65,12 @@ def train(
         device = "cuda" if torch.cuda.is_available() else "cpu"
     trainer = Trainer(config, torch.device(device))
     own = config.output / "checkpoint.pt"
-    if resume is not None or own.exists():
-        trainer.resume(resume or own)
-    trainer.run(deadline_s=None if minutes is None else 60 * minutes)
+    try:
+        if resume is not None or own.exists():
+            trainer.resume(resume or own)
+        trainer.run(deadline_s=None if minutes is None else 60 * minutes)
+    finally:
+        trainer.close()
 
 
 @main.command()

@@ -126,6 +126,9 @@ class TrainingConfig:
     """An IR-SE50 file (name in the store, or path) that both encoders' trunks begin with."""
     seed: int = 0
     batch: int = 8
+    lanes: int = 1
+    """Batches prepared side by side, each by a thread; a GPU wants one for each core. The order of
+    the batches depends on it."""
     same_view: float = 0.2
     """Share of the samples whose target is the input's own view."""
     flaws: bool = True
@@ -163,6 +166,8 @@ class TrainingConfig:
                 )
         if not self.phases or self.batch < 2:
             raise ConfigError("a run needs a phase, and a batch of at least 2 for batch norm")
+        if self.lanes < 1:
+            raise ConfigError(f"lanes must be at least 1, got {self.lanes}")
         if sum(item.share for item in self.further) > 1:
             raise ConfigError("the shares of the further folders add up to more than 1")
 

@@ -8,6 +8,7 @@ from tpvideo.pipeline.errors import ConfigError
 from tpvideo.stages.networks.triplanenet import TriPlaneNet
 from tpvideo.weights.training.batch import Mixture, Sampler
 from tpvideo.weights.training.config import TrainingConfig
+from tpvideo.weights.training.lanes import Lanes
 from tpvideo.weights.training.packed import HeadViews, mean_surface
 from tpvideo.weights.training.photographs import Photographs
 
@@ -18,14 +19,22 @@ def open_training(config: TrainingConfig, network: TriPlaneNet) -> Sampler:
     Raises:
         ConfigError: a folder holds no dataset, or one that does not fit the model.
     """
+    if config.lanes == 1:
+        return _mixed(config, network, config.seed)
+    seeds = [config.seed + 10_000 * lane for lane in range(config.lanes)]
+    return Lanes([_mixed(config, network, seed) for seed in seeds], config.batch)
+
+
+def _mixed(config: TrainingConfig, network: TriPlaneNet, seed: int) -> Sampler:
+    """All folders of the settings, drawn from by their shares."""
     shares = [1 - sum(item.share for item in config.further)]
     shares += [item.share for item in config.further]
     folders = [config.views, *(item.folder for item in config.further)]
     samplers = [
-        open_folder(folder, config, network, seed=config.seed + 100 * number)
+        open_folder(folder, config, network, seed=seed + 100 * number)
         for number, folder in enumerate(folders)
     ]
-    return samplers[0] if len(samplers) == 1 else Mixture(samplers, shares, config.seed)
+    return samplers[0] if len(samplers) == 1 else Mixture(samplers, shares, seed)
 
 
 def open_folder(
@@ -68,7 +77,9 @@ def lay_mean_surface(sampler: Sampler, network: TriPlaneNet) -> None:
     """
     if not network.canonical:
         return
-    first = sampler.samplers[0] if isinstance(sampler, Mixture) else sampler
+    first = sampler
+    while isinstance(first, Mixture | Lanes):
+        first = first.samplers[0]
     if isinstance(first, HeadViews):
         network.surface.copy_(mean_surface(first, network.side, network.decoder.box))
     elif not network.surface.any():

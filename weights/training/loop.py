@@ -18,6 +18,7 @@ from tpvideo.weights.training import datasets, machine
 from tpvideo.weights.training.batch import Batch
 from tpvideo.weights.training.config import Phase, TrainingConfig
 from tpvideo.weights.training.critics import face_distance, load_critics
+from tpvideo.weights.training.lanes import Lanes
 from tpvideo.weights.training.optimisers import make_optimiser
 from tpvideo.weights.training.paper_terms import PaperTerms
 from tpvideo.weights.training.start import fresh_network
@@ -197,6 +198,11 @@ class Trainer:
             kept.write_bytes(path.read_bytes())
             self.kept = self.samples
         return path
+
+    def close(self) -> None:
+        """End the threads that prepare batches, where there are any."""
+        if isinstance(self.views, Lanes):
+            self.views.close()
 
     def resume(self, path: Path) -> None:
         """Go on from a checkpoint: any of this run, whole or light (see `checkpoints`)."""
