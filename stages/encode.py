@@ -17,6 +17,7 @@ from tpvideo.stages.media import Trim
 from tpvideo.stages.movie import MovieWriter
 from tpvideo.stages.pictures import PICTURE_SUFFIXES, SequenceWriter, StillWriter
 from tpvideo.stages.provenance import Provenance
+from tpvideo.stages.sound import Sound
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +62,7 @@ class FileSink:
         transparent: bool = False,
         metadata: Mapping[str, str] | None = None,
         provenance: Provenance | None = None,
+        sound: Sound | None = None,
     ) -> None:
         """
         Args:
@@ -75,6 +77,7 @@ class FileSink:
             transparent: frames will carry alpha.
             metadata: tags for the container, such as title or copyright; pictures have none.
             provenance: the note that this is a synthetic view, for films and pictures alike.
+            sound: of a film, where it does not come from the source.
 
         Raises:
             ConfigError: crf or audio makes no sense.
@@ -114,6 +117,7 @@ class FileSink:
             sound_from=self._source if audio == "copy" else None,
             trim=trim,
             metadata={**(metadata or {}), **(provenance.film_tags() if provenance else {})},
+            sound=sound,
         )
 
     @property

@@ -42,14 +42,15 @@ class MovieWriter:
         sound_from: Path | None,
         trim: Trim | None,
         metadata: dict[str, str],
+        sound: Sound | None = None,
     ) -> None:
-        """`sound_from` is the source file, or None for a silent film."""
+        """`sound_from` is the source file, or None for a silent film; `sound` takes its place."""
         self.notices: list[str] = []
         self._target = target
         self._recipe = recipe
         self._crf = crf
         self._metadata = metadata
-        self._sound = Sound(sound_from, trim)
+        self._sound = sound or Sound(sound_from, trim)
         self.losses = self._sound.losses
         self._segment_format = segment_format(target, recipe)
         self.ledger = Ledger(target)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 from tpvideo.pipeline.errors import InputError
@@ -23,6 +24,8 @@ class PacedFile(LiveSource):
     def __init__(self, path: str | Path, *, loop: bool = False) -> None:
         super().__init__()
         self.path = Path(path)
+        self.on_begin: Callable[[int, Fraction], object] = lambda moment, film_s: None
+        """Told, whenever the film begins, the moment and the film's own time in seconds."""
         self._loop = loop
         self._film = FileSource(self.path)
 
@@ -43,7 +46,9 @@ class PacedFile(LiveSource):
         while True:
             start, first_pts = now(), None
             for frame in self._film:
-                first_pts = frame.stamp.pts if first_pts is None else first_pts
+                if first_pts is None:
+                    first_pts = frame.stamp.pts
+                    self.on_begin(start, first_pts * self._info.time_base)
                 due_s = float((frame.stamp.pts - first_pts) * self._info.time_base)
                 if not self._wait(due_s - age_s(start)):
                     return

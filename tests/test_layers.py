@@ -13,8 +13,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # Beyond these, only the standard library and numpy are free for all.
 GUARDED = {
-    "PIL", "aiohttp", "av", "click", "cv2", "decord", "ffmpeg", "insightface", "numba", "onnx",
-    "onnxruntime", "platformdirs", "pyvirtualcam", "rich", "safetensors", "scipy", "skimage",
+    "PIL", "aiohttp", "av", "click", "cv2", "decord", "ffmpeg", "fsspec", "insightface", "numba",
+    "onnx", "onnxruntime", "platformdirs", "pyvirtualcam", "ray", "rich", "safetensors", "scipy", "skimage",
     "torch", "torchvision", "tpvideo",
 }  # fmt: skip
 
@@ -34,6 +34,8 @@ MAY_IMPORT = {
     "pipeline/batch/machine.py": {"tpvideo.pipeline", "torch"},
     "pipeline/batch/plan.py": {"tpvideo.pipeline", "tpvideo.stages.codecs"},
     "pipeline/batch/poster.py": {"tpvideo.pipeline", "tpvideo.stages", "PIL"},
+    "pipeline/batch/ray_cluster.py": {"tpvideo", "ray"},
+    "pipeline/batch/remote.py": {"tpvideo.pipeline", "fsspec"},
     "pipeline/batch/storage.py": {"tpvideo.pipeline", "tpvideo.weights.folder"},
     "pipeline/batch/table.py": {"tpvideo.pipeline", "rich"},
     "pipeline/cli.py": {"tpvideo", "click"},
@@ -42,7 +44,7 @@ MAY_IMPORT = {
     "pipeline/doctor_models.py": {"tpvideo", "torch"},
     "pipeline/live": {"tpvideo.pipeline", "tpvideo.stages"},
     "pipeline/live/command.py": {"tpvideo.pipeline", "tpvideo.stages", "click"},
-    "pipeline/live/page": {"tpvideo.pipeline", "tpvideo.stages.live", "PIL", "aiohttp"},
+    "pipeline/live/page": {"tpvideo.pipeline", "tpvideo.stages", "PIL", "aiohttp"},
     "pipeline/live/view.py": {"tpvideo.pipeline", "tpvideo.stages", "PIL"},
     "pipeline/live/virtual_camera.py": {"tpvideo.pipeline", "pyvirtualcam"},
     "pipeline/options.py": {"tpvideo.pipeline", "click"},

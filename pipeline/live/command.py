@@ -98,6 +98,13 @@ LINE_S = 5.0
     help="A camera for other programs; the first there is, or the named one.",
 )
 @click.option("--record", metavar="OUT", type=click.Path(path_type=Path), help="A film of it all.")
+@click.option(
+    "--mic",
+    metavar="[NAME]",
+    is_flag=False,
+    flag_value="auto",
+    help="Record sound as well: the system's microphone, the named one, or the film's own.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace the film if it exists.")
 @click.option("--seconds", type=click.FloatRange(min=0.1), help="End after so long.")
 @click.option("--model", default="default", metavar="NAME|PATH")
@@ -107,6 +114,11 @@ LINE_S = 5.0
 @click.option("--detail", type=choice(config.Detail), default="auto")
 @click.option("--device", type=choice(config.Device), default="auto")
 @click.option("--precision", type=choice(config.Precision), default="auto")
+@click.option(
+    "--provenance/--no-provenance",
+    default=True,
+    help="Note in recordings and snapshots that they are synthetic views.",
+)
 @click.option("--quiet", is_flag=True, help="Say nothing but errors and the page's address.")
 def live(list_cameras: bool, quiet: bool, **options: Any) -> int:
     """Turn the speaker in front of a camera, as it happens.

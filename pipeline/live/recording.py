@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import tempfile
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 from tpvideo.pipeline.errors import ConfigError, TpvideoError
 from tpvideo.pipeline.frame import Rendered, StreamInfo
 from tpvideo.pipeline.live.view import Shown
+from tpvideo.stages.captured_sound import CapturedSound
 from tpvideo.stages.encode import FileSink
+from tpvideo.stages.microphone import LiveSound
+from tpvideo.stages.provenance import Provenance
+
+Note = Callable[[], Provenance | None]
 
 
 class Recording:
@@ -18,13 +24,31 @@ class Recording:
 
     Args:
         target: the film to write.
+        sound: what is recorded with it, if anything.
+        note: what the film says of how it was made.
         overwrite: replace one that exists.
     """
 
     name = "recording"
 
-    def __init__(self, target: Path, *, overwrite: bool = False) -> None:
-        self._film = FileSink(target, source=None, overwrite=overwrite)
+    def __init__(
+        self,
+        target: Path,
+        *,
+        sound: LiveSound | None = None,
+        note: Note = lambda: None,
+        overwrite: bool = False,
+    ) -> None:
+        self._sound = sound
+        self._captured = CapturedSound(target.with_name(f".{target.stem}.sound.mp4"))
+        self._film = FileSink(
+            target,
+            source=None,
+            overwrite=overwrite,
+            provenance=note(),
+            sound=self._captured if sound else None,
+        )
+        self._deafen: Callable[[], None] = lambda: None
         self._frames = 0
 
     def check_target(self) -> None:
@@ -34,6 +58,8 @@ class Recording:
     def open(self, info: StreamInfo) -> None:
         """Start the encoder."""
         self._film.open(info)
+        if self._sound is not None:
+            self._deafen = self._sound.listen(self._captured.take)
 
     def consume(self, item: Shown) -> None:
         """Write one picture."""
@@ -42,23 +68,28 @@ class Recording:
 
     def finish(self) -> None:
         """Give the film its name; nothing where no picture came."""
+        self._deafen()
         if self._frames:
             self._film.finish()
 
     def close(self) -> None:
         """Remove what was not finished."""
+        self._deafen()
         self._film.close()
 
 
 class Clips:
     """Films between two clicks on the page, in a folder of their own that goes with the session.
 
-    Only the newest is kept: the page fetches it as soon as it is there.
+    Only the newest is kept: the page fetches it as soon as it is there. `sound` and `note` are
+    those of Recording.
     """
 
     name = "clips"
 
-    def __init__(self) -> None:
+    def __init__(self, *, sound: LiveSound | None = None, note: Note = lambda: None) -> None:
+        self._sound = sound
+        self._note = note
         self.newest: Path | None = None
         """The last film that was finished."""
         self._lock = threading.Lock()
@@ -122,7 +153,7 @@ class Clips:
 
     def _begin(self, info: StreamInfo) -> None:
         self._count += 1
-        film = Recording(self._path(self._count))
+        film = Recording(self._path(self._count), sound=self._sound, note=self._note)
         try:
             film.open(info)
         except TpvideoError as error:

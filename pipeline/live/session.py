@@ -25,6 +25,9 @@ from tpvideo.stages.face import FaceCrop, PoseSmoother
 from tpvideo.stages.invert import Inversion
 from tpvideo.stages.live import TIME_BASE, LiveSource
 from tpvideo.stages.matting import Matting
+from tpvideo.stages.microphone import FilmSound, LiveSound, Microphone
+from tpvideo.stages.paced import PacedFile
+from tpvideo.stages.provenance import Provenance
 
 KEYS = {
     "Left": ("yaw_rad", -0.05),
@@ -50,6 +53,9 @@ class Wanted:
     virtual_cam: str | None = None
     """A device's name, or "auto"."""
     record: Path | None = None
+    mic: str | None = None
+    """A microphone for the recordings: its name, or "auto": the system's own choice, or the sound
+    of the film that is the camera."""
     overwrite: bool = False
     max_latency_s: float | None = None
     """Latency that 95 % of the pictures are to keep, at the price of a cheaper preset."""
@@ -91,7 +97,9 @@ class Session:
         self.seen = Meter("capture to page")
         """Until a browser has drawn it."""
         self.budget = Budget(wanted.max_latency_s, self.panel)
-        self._clips = Clips()
+        self._settings = settings
+        self.sound = open_sound(wanted.mic, source)
+        self._clips = Clips(sound=self.sound, note=self._note)
         self._wanted = wanted
         self.outputs = self._outputs(wanted, on_ready)
         if not self.outputs:
@@ -108,8 +116,12 @@ class Session:
             timer = threading.Timer(self._wanted.seconds, self.pipeline.stop)
             timer.start()
         try:
+            if self.sound is not None:
+                self.sound.open()
             return _as_live(self.pipeline.run())
         finally:
+            if self.sound is not None:
+                self.sound.close()
             if timer is not None:
                 timer.cancel()
                 timer.join()
@@ -164,7 +176,11 @@ class Session:
             device = None if wanted.virtual_cam == "auto" else wanted.virtual_cam
             outputs.append(VirtualCamera(device))
         if wanted.record is not None:
-            outputs.append(Recording(wanted.record, overwrite=wanted.overwrite))
+            outputs.append(
+                Recording(
+                    wanted.record, sound=self.sound, note=self._note, overwrite=wanted.overwrite
+                )
+            )
         return outputs
 
     def _page(self, wanted: Wanted, on_ready: Callable[[str], object]) -> Output:
@@ -179,8 +195,17 @@ class Session:
             meter=self.seen,
             camera=self.source if isinstance(self.source, PageCamera) else None,
             recording=lambda: self._clips.newest,
+            note=self._note,
             on_ready=on_ready,
         )
+
+    def _note(self) -> Provenance | None:
+        """What is said in recordings and snapshots of how they were made."""
+        if not self._settings.provenance:
+            return None
+        controls = self.panel.controls
+        yaw_rad, pitch_rad = controls.yaw_rad, controls.pitch_rad
+        return app.provenance(replace(self._settings, yaw_rad=yaw_rad, pitch_rad=pitch_rad))
 
     def _press(self, key: str) -> None:
         """A key in the window; see KEYS."""
@@ -232,6 +257,17 @@ class Session:
                 in_flight=self._wanted.in_flight or (3 if device.type == "cuda" else 2),
             )
         )
+
+
+def open_sound(choice: str | None, source: LiveSource) -> LiveSound | None:
+    """The live sound that a setting names, not yet listening."""
+    if choice is None:
+        return None
+    if choice == "auto" and isinstance(source, PacedFile):
+        sound = FilmSound(source.path)
+        source.on_begin = sound.begin
+        return sound
+    return Microphone(None if choice == "auto" else choice)
 
 
 def _live_loss(on_lost: str) -> Any:

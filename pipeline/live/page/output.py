@@ -10,9 +10,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from aiohttp import web
 from PIL import Image as Pillow
+from PIL.PngImagePlugin import PngInfo
 
 from tpvideo.pipeline.errors import OutputError
 from tpvideo.pipeline.frame import Image, StreamInfo
@@ -22,6 +22,8 @@ from tpvideo.pipeline.live.page.guard import Guard
 from tpvideo.pipeline.live.page.viewer import Coded, Command, Viewer, coded
 from tpvideo.pipeline.live.view import Shown
 from tpvideo.stages.live import age_s
+from tpvideo.stages.pictures import PNG_XMP
+from tpvideo.stages.provenance import Provenance
 
 FILES = {
     "/": ("index.html", "text/html"),
@@ -46,6 +48,8 @@ class Page:
         meter: gets the time from capture until a browser has drawn.
         camera: where the pictures of a browser's camera go; None offers no such thing.
         recording: the path of the newest recording made by the page's button.
+        note: what a snapshot says of how it was made.
+        on_ready: told the page's address.
     """
 
     name = "page"
@@ -60,6 +64,7 @@ class Page:
         meter: Meter,
         camera: PageCamera | None = None,
         recording: Callable[[], Path | None] = lambda: None,
+        note: Callable[[], Provenance | None] = lambda: None,
         on_ready: Callable[[str], object] = lambda url: None,
     ) -> None:
         self._host, self._port = host, port
@@ -69,6 +74,7 @@ class Page:
         self._camera = camera
         self._camera_of: Viewer | None = None
         self._recording = recording
+        self._note = note
         self._on_ready = on_ready
         self._guard = Guard(host)
         self._viewers: set[Viewer] = set()
@@ -171,7 +177,8 @@ class Page:
     async def _snapshot(self, request: web.Request) -> web.Response:
         if self._newest is None:
             raise web.HTTPNotFound(text="there is no picture yet")
-        body = await asyncio.to_thread(_png, self._newest)
+        note = self._note()
+        body = await asyncio.to_thread(_png, self._newest, note.xmp() if note else None)
         return web.Response(body=body, content_type="image/png")
 
     async def _movie(self, request: web.Request) -> web.StreamResponse:
@@ -219,7 +226,10 @@ async def _wait(event: asyncio.Event, seconds: float) -> None:
         return
 
 
-def _png(rgb: Image) -> bytes:
+def _png(rgb: Image, xmp: bytes | None) -> bytes:
     file = io.BytesIO()
-    Pillow.fromarray(np.ascontiguousarray(rgb)).save(file, "png", compress_level=4)
+    told = PngInfo()
+    if xmp is not None:
+        told.add_itxt(PNG_XMP, xmp.decode())
+    Pillow.fromarray(rgb).save(file, "png", compress_level=4, pnginfo=told)
     return file.getvalue()
