@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import logging
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 from tiny import tiny_network
 
 from tpvideo.pipeline import app, cli
+from tpvideo.pipeline.frame import Decoded, Image, StreamInfo
+from tpvideo.pipeline.record import Record
+from tpvideo.stages.decode import FileSource
 from tpvideo.stages.facefinder import FaceFinder
 from tpvideo.weights import store
 
@@ -49,6 +52,37 @@ def small_networks() -> app.Networks:
     return app.Networks(tiny_network(), FaceFinder.load(store.find("face")))
 
 
-def quiet_decoders() -> None:
-    """FFmpeg's own lines about damaged files are no concern of a test."""
-    logging.getLogger("libav").setLevel(logging.CRITICAL)
+@dataclass
+class Seen:
+    """What the decoder of a run handed on."""
+
+    infos: list[StreamInfo] = field(default_factory=list)
+    pictures: list[Image] = field(default_factory=list)
+
+
+def watch(monkeypatch: pytest.MonkeyPatch, networks: app.Networks) -> Seen:
+    """Put these networks in place of the program's, and look over the decoder's shoulder."""
+    seen = Seen()
+
+    class Watched(FileSource):
+        def open(self) -> StreamInfo:
+            seen.infos.append(super().open())
+            return seen.infos[-1]
+
+        def __iter__(self) -> Iterator[Decoded]:
+            for frame in super().__iter__():
+                seen.pictures.append(frame.rgb)
+                yield frame
+
+    monkeypatch.setattr(app, "FileSource", Watched)
+    monkeypatch.setattr(app, "load_networks", lambda settings, machine: networks)
+    return seen
+
+
+def expect_refusal(ended: Ended, record: Record, folder: Path) -> None:
+    """One line, and nothing on the disk but the report, which says the same."""
+    assert ended.code == 1
+    assert ended.complaint.count("\n") == 1, ended.complaint
+    assert ended.complaint.startswith("tpvideo: error: ")
+    assert record.error is not None and record.error in ended.complaint
+    assert [path.name for path in folder.iterdir()] == ["report.json"]
