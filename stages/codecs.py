@@ -45,7 +45,9 @@ CODECS = {
             name="h264",
             encoder="libx264",
             suffixes=(".mp4", ".m4v", ".mov", ".mkv"),
-            options={"preset": "fast"},
+            # Else x264's vector code reads past the end where a row is no whole number of vectors,
+            # and the same pictures become another film each time.
+            options={"preset": "fast", "x264-params": "cpu-independent=1"},
         ),
         Codec(
             name="hevc",

@@ -168,7 +168,11 @@ class Ledger:
                 for stray in [path for path in self.folder.iterdir() if path.name not in known]:
                     stray.unlink()
         else:
-            shutil.rmtree(self.folder, ignore_errors=True)
+            self.remove()
+
+    def remove(self) -> None:
+        """Remove the folder and all that is in it."""
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     @property
     def _states_name(self) -> str:

@@ -1,8 +1,8 @@
 """A small run in a process of its own that ends itself, with a signal, at a given moment.
 
-`python interrupted.py SOURCE TARGET [--at WHERE] [--signal NAME] [settings as JSON]`, where WHERE is
+`python interrupted.py SOURCE TARGET [--at WHERE] [--signal NAME] [--settings JSON]`: WHERE is
 a frame ("30", before it is written), "join" (in the middle of it) or "keep" (a segment is on the
-disk, the ledger not yet). Prints the report's earlier frames, or the error in one line.
+disk, the ledger not yet). Prints how many frames there were and came, or the error in one line.
 """
 
 from __future__ import annotations
@@ -13,13 +13,18 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 from synthetic import write_clip
+
+from tpvideo.pipeline.metrics import Report
 
 SUPPORT = Path(__file__).parent
 SEGMENT_FRAMES = 10
@@ -39,18 +44,14 @@ def film(path: Path, frames: int = 45) -> Path:
         noise = random.integers(0, 40, (64, 96, 3))
         pictures.append((60 + noise + 150 * spot[..., None]).clip(0, 255).astype(np.uint8))
     pts = np.cumsum(random.integers(20, 90, frames)).tolist()
-    from fractions import Fraction
-
-    return write_clip(
-        path, pictures, pts=pts, time_base=Fraction(1, 1000), sound=[(0.0, 1.5)],
-        options={"bf": "2"},
-    )  # fmt: skip
+    clock = Fraction(1, 1000)
+    return write_clip(path, pictures, pts=pts, time_base=clock, sound=[(0.0, 1.5)])
 
 
 def run(source: Path, target: Path, *options: str) -> subprocess.CompletedProcess[str]:
     """This file as a program, to its end."""
     command = [sys.executable, __file__, str(source), str(target), *options]
-    environment = os.environ | {"PYTHONPATH": str(SUPPORT), "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"PYTHONPATH": str(SUPPORT)}
     return subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
 
 
@@ -64,17 +65,48 @@ def main() -> None:
     asked = parser.parse_args()
     number = getattr(signal, asked.signal)
     _end_itself(asked.at, number)
-    _run(asked.source, asked.target, {**SETTINGS, **asked.settings})
+    from tpvideo.pipeline.errors import TpvideoError
+
+    try:
+        report = render(asked.source, asked.target, **asked.settings)
+    except TpvideoError as error:
+        sys.exit(str(error))
+    print(report.earlier_frames, report.frames)
+
+
+def render(source: Path, target: Path, **settings: Any) -> Report:
+    """The same run in this process, to its end."""
+    import torch
+    from tiny import tiny_network
+
+    from tpvideo.pipeline import app, runner
+    from tpvideo.pipeline.config import Settings
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runner, "CHECKPOINT_FRAMES", (SEGMENT_FRAMES, SEGMENT_FRAMES))
+        torch.manual_seed(3)
+        networks = app.Networks(tiny_network(), BrightSpot())
+        chosen = Settings(**{**SETTINGS, **settings})
+        return app.assemble(source, target, chosen, networks).run()
 
 
 def _end_itself(where: str, number: int) -> None:
+    from tpvideo.pipeline.runner import Pipeline
     from tpvideo.stages.ledger import Ledger
     from tpvideo.stages.movie import MovieWriter
 
-    def end(*_: Any) -> Any:
-        os.kill(os.getpid(), number)
-        signal.pause()
+    cancelled = threading.Event()
+    cancel = Pipeline._cancel
 
+    def noticed(self: Pipeline) -> None:
+        cancel(self)
+        cancelled.set()
+
+    def end() -> None:
+        os.kill(os.getpid(), number)
+        assert cancelled.wait(20), "the signal did nothing"
+
+    Pipeline._cancel = noticed  # type: ignore[method-assign]
     consume, packets = MovieWriter.consume, MovieWriter._video_packets
 
     def counted(self: MovieWriter, item: Any) -> None:
@@ -100,24 +132,6 @@ def _end_itself(where: str, number: int) -> None:
             write(self, count)
 
         Ledger._write_times = second  # type: ignore[method-assign]
-
-
-def _run(source: Path, target: Path, settings: dict[str, Any]) -> None:
-    import torch
-    from tiny import tiny_network
-
-    from tpvideo.pipeline import app, runner
-    from tpvideo.pipeline.config import Settings
-    from tpvideo.pipeline.errors import TpvideoError
-
-    runner.CHECKPOINT_FRAMES = (SEGMENT_FRAMES, SEGMENT_FRAMES)
-    torch.manual_seed(3)
-    networks = app.Networks(tiny_network(), BrightSpot())
-    try:
-        report = app.assemble(source, target, Settings(**settings), networks).run()
-    except TpvideoError as error:
-        sys.exit(str(error))
-    print(json.dumps([report.earlier_frames, report.frames, report.told_losses()]))
 
 
 class BrightSpot:
