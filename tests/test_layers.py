@@ -14,8 +14,8 @@ ROOT = Path(__file__).resolve().parents[1]
 # Beyond these, only the standard library and numpy are free for all.
 GUARDED = {
     "PIL", "aiohttp", "av", "click", "cv2", "decord", "ffmpeg", "fsspec", "insightface", "numba",
-    "onnx", "onnxruntime", "platformdirs", "pyvirtualcam", "ray", "rich", "safetensors", "scipy", "skimage",
-    "torch", "torchvision", "tpvideo",
+    "onnx", "onnxruntime", "platformdirs", "pyvirtualcam", "ray", "rich", "safetensors", "scipy",
+    "skimage", "torch", "torchvision", "tpvideo",
 }  # fmt: skip
 
 WEIGHTS = {
@@ -58,6 +58,7 @@ MAY_IMPORT = {
         "PIL", "av", "decord", "ffmpeg", "insightface", "onnxruntime", "torch",
     },
     "stages/networks": {"tpvideo.stages.networks", "torch"},
+    "stages/networks/march_kernel.py": {"numba"},
     "weights": WEIGHTS,
     "weights/cli.py": WEIGHTS | {"click", "rich"},
     "weights/training": WEIGHTS | {"PIL", "av", "cv2", "numba", "onnx", "onnxruntime", "scipy"},
@@ -73,6 +74,7 @@ ONLY_FOR = {
         "pipeline/_root/__init__.py",
         "pipeline/cli.py",
         "pipeline/batch/work.py",
+        "pipeline/live/assembly.py",
         "pipeline/live/session.py",
         "pipeline/recorded.py",
     }

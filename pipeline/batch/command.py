@@ -11,18 +11,23 @@ from dataclasses import asdict, dataclass, fields, replace
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
 from tpvideo.pipeline import config
 from tpvideo.pipeline.batch import plan
 from tpvideo.pipeline.batch.manifest import Manifest, settings_digest
+from tpvideo.pipeline.batch.remote import RemoteFolder, is_remote
 from tpvideo.pipeline.batch.run import Batch, Plan, examine, exit_code
-from tpvideo.pipeline.batch.storage import LocalFolder, sha256_of
+from tpvideo.pipeline.batch.storage import Folder, LocalFolder, sha256_of
 from tpvideo.pipeline.batch.table import Style, Tally, described, printable, shown
 from tpvideo.pipeline.batch.task import Outcome, Task
 from tpvideo.pipeline.errors import ConfigError
+
+if TYPE_CHECKING:
+    from tpvideo.pipeline.batch.pool import Pool
+    from tpvideo.pipeline.batch.ray_cluster import Actors
 
 MOST_NAMED = 20
 """Failures that the summary names; the page and the manifest have them all."""
@@ -50,6 +55,15 @@ def _workers(ctx: click.Context, param: click.Parameter, text: str) -> int | Non
     if not text.isdecimal() or int(text) < 1:
         raise click.BadParameter(f"must be auto or a number from 1, got {text}", ctx, param)
     return int(text)
+
+
+def _cluster(ctx: click.Context, param: click.Parameter, text: str | None) -> str | None:
+    if text is None:
+        return None
+    name, _, address = text.partition(":")
+    if name != "ray":
+        raise click.BadParameter(f"only Ray is known: ray or ray:ADDRESS, got {text}", ctx, param)
+    return address
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
@@ -93,6 +107,12 @@ def _workers(ctx: click.Context, param: click.Parameter, text: str) -> int | Non
     help="Processes; auto is one for each GPU, or what cores and memory allow.",
 )
 @click.option(
+    "--cluster",
+    metavar="ray[:ADDRESS]",
+    callback=_cluster,
+    help="Workers on a Ray cluster (ray:auto, ray:HOST:PORT), or on one that is started here.",
+)
+@click.option(
     "--retry",
     "retries",
     type=click.IntRange(0, 100),
@@ -119,6 +139,7 @@ def batch(
     template: str | None,
     yaws_rad: tuple[float, ...],
     workers: int | None,
+    cluster: str | None,
     retries: int,
     fail_fast: bool,
     overwrite: bool,
@@ -141,8 +162,8 @@ def batch(
     if not inputs and not lists:
         raise click.UsageError("name a folder, files, a pattern, or a list with --from")
     listed = [name for path in lists for name in plan.read_list(path)]
-    folder = LocalFolder(Path(out))
-    sources = plan.find_sources(inputs, listed, folder.root, recursive=recursive)
+    folder: Folder = RemoteFolder(out) if is_remote(out) else LocalFolder(Path(out))
+    sources = plan.find_sources(inputs, listed, out, recursive=recursive)
     tasks = plan.tasks(sources, settings, yaws_rad, template)
     digest = settings_digest(settings, weights_digests(settings))
     if dry_run:
@@ -150,7 +171,7 @@ def batch(
         manifest.read()
         _show_plan(examine(tasks, manifest, overwrite=overwrite))
         return 0
-    request = Request(settings, workers, retries, fail_fast, style)
+    request = Request(settings, workers, cluster, retries, fail_fast, style)
     with folder.held():
         manifest = Manifest(folder, digest)
         manifest.read()
@@ -164,6 +185,8 @@ class Request:
 
     settings: config.Settings
     workers: int | None
+    cluster: str | None
+    """None is this machine; else the address of a cluster, empty to start one here."""
     retries: int
     fail_fast: bool
     style: Style
@@ -201,7 +224,7 @@ def weights_digests(settings: config.Settings) -> dict[str, str]:
     return {purpose: sha256_of(folder.locate(name)) for purpose, name in named.items()}
 
 
-def _carry_out(todo: Plan, manifest: Manifest, folder: LocalFolder, request: Request) -> int:
+def _carry_out(todo: Plan, manifest: Manifest, folder: Folder, request: Request) -> int:
     from tpvideo.pipeline.batch.page import NAME, page
 
     outcomes, is_interrupted = list(todo.settled), False
@@ -219,18 +242,13 @@ def _carry_out(todo: Plan, manifest: Manifest, folder: LocalFolder, request: Req
 
 
 def _run(
-    tasks: Sequence[Task], tally: Tally, manifest: Manifest, folder: LocalFolder, request: Request
+    tasks: Sequence[Task], tally: Tally, manifest: Manifest, folder: Folder, request: Request
 ) -> tuple[list[Outcome], bool]:
     """(outcomes, whether Ctrl-C was pressed)."""
-    from tpvideo.pipeline.batch.machine import crew
-    from tpvideo.pipeline.batch.pool import Pool
-    from tpvideo.pipeline.batch.work import Job
-
-    hands = crew(request.workers, request.settings)
-    environments = hands.environments[: len(tasks)]
-    job = Job(request.settings, str(folder.root))
-    with Pool(job, environments, memory_bytes=hands.memory_bytes) as pool:
-        running = Batch(pool, tally, manifest, retries=request.retries, fail_fast=request.fail_fast)
+    with _hands(tasks, folder, request) as workers:
+        running = Batch(
+            workers, tally, manifest, retries=request.retries, fail_fast=request.fail_fast
+        )
 
         def stop() -> None:
             running.stop()
@@ -239,6 +257,22 @@ def _run(
         with _signals_call(stop) as is_called:
             outcomes = running.run(tasks, request.about)
     return outcomes, is_called()
+
+
+def _hands(tasks: Sequence[Task], folder: Folder, request: Request) -> Pool | Actors:
+    """Who does the work: processes here, or actors of a cluster."""
+    from tpvideo.pipeline.batch.work import Job
+
+    job = Job(request.settings, str(folder.root))
+    if request.cluster is not None:
+        from tpvideo.pipeline.batch.ray_cluster import Actors
+
+        return Actors(job, request.cluster or None, request.workers, most=len(tasks))
+    from tpvideo.pipeline.batch.machine import crew
+    from tpvideo.pipeline.batch.pool import Pool
+
+    hands = crew(request.workers, request.settings)
+    return Pool(job, hands.environments[: len(tasks)], memory_bytes=hands.memory_bytes)
 
 
 @contextmanager
@@ -278,7 +312,7 @@ def _show_plan(todo: Plan) -> None:
     )
 
 
-def _show_summary(outcomes: Sequence[Outcome], folder: LocalFolder) -> None:
+def _show_summary(outcomes: Sequence[Outcome], folder: Folder) -> None:
     counts = Counter(outcome.state for outcome in outcomes)
     failed = [outcome for outcome in outcomes if outcome.state == "failed"]
     for outcome in failed[:MOST_NAMED]:
@@ -286,4 +320,4 @@ def _show_summary(outcomes: Sequence[Outcome], folder: LocalFolder) -> None:
     if len(failed) > MOST_NAMED:
         click.echo(f"and {len(failed) - MOST_NAMED} more")
     said = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
-    click.echo(f"{said}: {folder.root / 'index.html'}")
+    click.echo(f"{said}: {folder.root}/index.html")

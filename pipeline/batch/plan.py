@@ -10,7 +10,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from tpvideo.pipeline.batch.task import Target, Task
+from tpvideo.pipeline.batch import remote
+from tpvideo.pipeline.batch.remote import is_remote
+from tpvideo.pipeline.batch.task import Mark, Target, Task
 from tpvideo.pipeline.config import Settings
 from tpvideo.pipeline.errors import ConfigError, InputError
 
@@ -36,10 +38,12 @@ class Source:
     below: PurePosixPath
     """Path of the file below the folder that its results' tree starts from."""
     bytes: int = 0
+    listed: Mark | None = None
+    """What a store says of it; None for a file."""
 
 
 def find_sources(
-    inputs: Sequence[str], listed: Sequence[str], out: Path, *, recursive: bool
+    inputs: Sequence[str], listed: Sequence[str], out: str, *, recursive: bool
 ) -> list[Source]:
     """The sources, each once, in the order given; folders sorted by name.
 
@@ -54,11 +58,14 @@ def find_sources(
         ConfigError: the output folder is one of the inputs.
     """
     found: list[Source] = []
-    files: list[str] = list(listed)
-    for text in inputs:
+    files = [name for name in listed if not is_remote(name)]
+    for text in (*inputs, *(name for name in listed if is_remote(name))):
+        if is_remote(text):
+            found += _in_store(text, out, recursive=recursive)
+            continue
         path = Path(text)
         if path.is_dir():
-            if out.resolve() == path.resolve():
+            if not is_remote(out) and Path(out).resolve() == path.resolve():
                 raise ConfigError(f"{text} cannot hold both sources and results; choose another -o")
             found += _in_folder(path, path.rglob("*") if recursive else path.glob("*"))
         elif path.exists() or not glob.has_magic(text):
@@ -67,10 +74,7 @@ def find_sources(
             base = _plain_part(text)
             found += _in_folder(base, map(Path, glob.iglob(text, recursive=True)))
     found += _beside_each_other(files)
-    within = out.resolve()
-    sources = {
-        source.path: source for source in found if within not in Path(source.path).resolve().parents
-    }
+    sources = {source.path: source for source in found if not _is_within(source.path, out)}
     if not sources:
         deeper = "" if recursive else "; --recursive looks into the folders below as well"
         raise InputError(", ".join(inputs) or "the list", f"no video or photograph in it{deeper}")
@@ -120,7 +124,7 @@ def tasks(
                 )
             targets.append(Target(name, yaw_rad))
         label = source.below.as_posix()
-        planned.append(Task(source.path, tuple(targets), label, source.bytes))
+        planned.append(Task(source.path, tuple(targets), label, source.bytes, source.listed))
     return planned
 
 
@@ -200,6 +204,22 @@ def _beside_each_other(files: Sequence[str]) -> Iterator[Source]:
     base = os.path.commonpath([os.path.dirname(file) for file in absolute])
     for file, full in zip(files, absolute, strict=True):
         yield _source(Path(file), PurePosixPath(Path(os.path.relpath(full, base)).as_posix()))
+
+
+def _in_store(url: str, out: str, *, recursive: bool) -> Iterator[Source]:
+    """The media files in a store; one that is named may have any suffix."""
+    if url.rstrip("/") == out.rstrip("/"):
+        raise ConfigError(f"{url} cannot hold both sources and results; choose another -o")
+    for name, below, mark in remote.find(url, recursive=recursive):
+        is_hidden = any(part.startswith(".") for part in below.parts)
+        if name == url or (below.suffix.lower() in MEDIA and not is_hidden):
+            yield Source(name, below, mark.bytes, mark)
+
+
+def _is_within(source: str, out: str) -> bool:
+    if is_remote(source) or is_remote(out):
+        return source.startswith(out.rstrip("/") + "/")
+    return Path(out).resolve() in Path(source).resolve().parents
 
 
 def _source(path: Path, below: PurePosixPath) -> Source:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from PIL import Image as Pillow
 
-from tpvideo.pipeline.errors import TpvideoError
 from tpvideo.pipeline.frame import Image, Rendered, StreamInfo, Views
 from tpvideo.stages.decode import FileSource
 from tpvideo.stages.encode import FileSink
@@ -46,13 +46,13 @@ class PosterSink(EachFile):
         return strip(self._pictures)
 
 
-def of_source(path: str) -> bytes:
+def of_source(path: Path) -> bytes:
     """The strip of a source that gave no result: its first frame, or nothing."""
     source = FileSource(path)
     try:
         source.open()
         return strip([next(iter(source)).rgb])
-    except (TpvideoError, StopIteration):
+    except Exception:  # of whatever library; a picture on a page is worth no failure
         return b""
     finally:
         source.close()

@@ -55,7 +55,7 @@ def examine(tasks: Iterable[Task], manifest: Manifest, *, overwrite: bool) -> Pl
     """
     plan = Plan([], [])
     for task in tasks:
-        source = mark_of(task.source)
+        source = task.listed or mark_of(task.source)
         wanted, good, refused = [], [], []
         for target in task.targets:
             verdict, why = manifest.judge(task, source, target)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Protocol
 
@@ -18,6 +18,13 @@ CHUNK_BYTES = 1 << 20
 
 class Folder(Protocol):
     """Where results and the manifest are; names are below it, with forward slashes."""
+
+    @property
+    def root(self) -> str | Path:
+        """For people, and for workers to write below."""
+
+    def held(self) -> AbstractContextManager[Folder]:
+        """Around a run."""
 
     def mark(self, name: str) -> Mark | None:
         """What a result looks like now, without its hash; None where there is none."""
@@ -33,9 +40,6 @@ class Folder(Protocol):
 
     def write(self, name: str, content: bytes) -> None:
         """Write a small file; it appears under its name when whole."""
-
-    def close(self) -> None:
-        """Write what waits, and let go of the folder."""
 
 
 class LocalFolder:

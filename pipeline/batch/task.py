@@ -19,6 +19,17 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
+class Mark:
+    """What tells a file from another one of the same name."""
+
+    bytes: int
+    token: str
+    """Modification time in nanoseconds, or the store's own tag of a version."""
+    sha256: str = ""
+    """Of the content; empty where it was not read."""
+
+
+@dataclass(frozen=True, slots=True)
 class Task:
     """A source and the results that are wanted of it."""
 
@@ -29,17 +40,8 @@ class Task:
     """How people see it: the source below the folder it was found in."""
     bytes: int = 0
     """Length of the source, for estimates; 0 where unknown."""
-
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """What tells a file from another one of the same name."""
-
-    bytes: int
-    token: str
-    """Modification time in nanoseconds, or the store's own tag of a version."""
-    sha256: str = ""
-    """Of the content; empty where it was not read."""
+    listed: Mark | None = None
+    """What a store said of the source; None for a file, which can be asked at any time."""
 
 
 @dataclass(frozen=True, slots=True)

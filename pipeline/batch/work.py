@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -11,8 +12,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tpvideo.pipeline.batch.remote import fetched, is_remote, publish
 from tpvideo.pipeline.batch.storage import LocalFolder, mark_of
-from tpvideo.pipeline.batch.task import Made, Outcome, Progress, Task
+from tpvideo.pipeline.batch.task import Made, Outcome, Progress, Target, Task
 from tpvideo.pipeline.config import Settings
 from tpvideo.pipeline.errors import (
     ConfigError,
@@ -53,7 +55,7 @@ class Job:
 
     settings: Settings
     out: str
-    """The output folder."""
+    """The output folder: a path or a URL."""
     load: Load = load_networks
 
 
@@ -104,28 +106,50 @@ class Workbench:
     def _attempt(self, task: Task, tell: Callable[[Progress], None]) -> Outcome:
         from tpvideo.pipeline.batch import poster
 
-        folder = LocalFolder(Path(self.job.out))
-        try:
-            return self._render(task, folder, tell)
-        except KeyboardInterrupt:
-            return Outcome(task, "interrupted")
-        except Exception as error:  # also those of libraries: one bad file must not end the rest
-            return Outcome(
-                task,
-                "failed",
-                in_one_line(error),
-                kind=type(_cause(error)).__name__,
-                source=mark_of(task.source, with_hash=True),
-                poster=poster.of_source(task.source),
-                is_worth_retrying=not isinstance(_cause(error), FINAL),
-            )
-        finally:
-            self._pipeline = None
+        with ExitStack() as held:
+            source = Path(task.source)
+            try:
+                if is_remote(task.source):
+                    source = held.enter_context(fetched(task.source))
+                return self._made(task, source, tell)
+            except KeyboardInterrupt:
+                return Outcome(task, "interrupted")
+            except (
+                Exception
+            ) as error:  # also those of libraries: one bad file must not end the rest
+                return Outcome(
+                    task,
+                    "failed",
+                    in_one_line(error).replace(str(source), task.source),
+                    kind=type(_cause(error)).__name__,
+                    source=task.listed or mark_of(source, with_hash=True),
+                    poster=poster.of_source(source),
+                    is_worth_retrying=not isinstance(_cause(error), FINAL),
+                )
+            finally:
+                self._pipeline = None
 
-    def _render(self, task: Task, folder: LocalFolder, tell: Callable[[Progress], None]) -> Outcome:
+    def _made(self, task: Task, source: Path, tell: Callable[[Progress], None]) -> Outcome:
+        """Render into the output folder, or into one of this machine and upload from there."""
+        if not is_remote(self.job.out):
+            return self._render(task, source, LocalFolder(Path(self.job.out)), tell)
+        with tempfile.TemporaryDirectory(prefix="tpvideo-") as name:
+            folder = LocalFolder(Path(name))
+            outcome = self._render(task, source, folder, tell)
+            made = []
+            for each in outcome.made:
+                uploaded = publish(folder.root / each.target.name, self._url(each.target))
+                made.append(Made(each.target, replace(uploaded, sha256=each.mark.sha256)))
+            return replace(outcome, made=tuple(made))
+
+    def _url(self, target: Target) -> str:
+        return f"{self.job.out.rstrip('/')}/{target.name}"
+
+    def _render(
+        self, task: Task, source: Path, folder: LocalFolder, tell: Callable[[Progress], None]
+    ) -> Outcome:
         from tpvideo.pipeline.resume import resumable
 
-        source = Path(task.source)
         paths = [folder.path_for(target.name) for target in task.targets]
         try:
             sink, pipeline = self._assemble(source, paths, task, resume=True)
@@ -143,11 +167,14 @@ class Workbench:
         made = [
             Made(target, mark) for target, mark in zip(task.targets, marks, strict=True) if mark
         ]
+        seen = mark_of(source, with_hash=True)
+        if task.listed and seen:
+            seen = replace(task.listed, sha256=seen.sha256)
         return Outcome(
             task,
             "done",
             made=tuple(made),
-            source=mark_of(source, with_hash=True),
+            source=seen,
             frames=report.frames,
             bottleneck=report.bottleneck,
             poster=sink.poster(),

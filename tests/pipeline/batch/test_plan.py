@@ -28,7 +28,7 @@ def clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def found(
     *inputs: str, listed: tuple[str, ...] = (), recursive: bool = False, out: str = "out"
 ) -> list[str]:
-    sources = plan.find_sources(inputs, listed, Path(out), recursive=recursive)
+    sources = plan.find_sources(inputs, listed, out, recursive=recursive)
     return [source.below.as_posix() for source in sources]
 
 
