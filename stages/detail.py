@@ -5,18 +5,23 @@ new camera sees is looked up in the source crop at full resolution and trusted a
 source saw it, faced it, and agrees with the volume. The volume's own colours fill the rest, after
 a smooth correction toward the fetched ones so that no seam shows.
 
-The surface is as coarse as the volume rendering; so is everything that is computed from it. Only
-the colours are looked up for every pixel.
+The surface is as coarse as the volume rendering; so is everything that is computed from it here.
+Only the colours are looked up for every pixel, in paint.py.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image as Pillow
 from torch import Tensor
 
+from tpvideo.pipeline.frame import Image
+from tpvideo.stages import pixels
 from tpvideo.stages.networks.volume import camera_rays
 
 HIDDEN_AT = 0.03
@@ -25,9 +30,6 @@ of the distance between the eyes, the depth error of a small volume."""
 
 DISAGREES_AT = 0.5
 """Difference of coarse colours (0..1) at which a fetched colour is no longer believed."""
-
-LEAST_SHARE = 0.02
-"""Of the mirrored half in a pixel; below, it is not looked up."""
 
 
 class Seen(NamedTuple):
@@ -39,6 +41,23 @@ class Seen(NamedTuple):
     """[B, 1, R, R] distance along each ray."""
     alpha: Tensor
     """[B, 1, R, R] opacity, 0..1."""
+
+
+class Layers(NamedTuple):
+    """Of a finished picture; everything that is no finer than the volume rendering."""
+
+    picture: Tensor
+    """[B, 3, V, V] what the volume shows, straight colours, moved toward the source's."""
+    alphas: Tensor
+    """[B, 1, V, V] opacity."""
+    own: Tensor
+    """[B, 3, L, L] where the source shows the surface (x, y in -1..1) and how far, 0..1, that is
+    trusted."""
+    other: Tensor
+    """[B, 6, L, L] where the source shows the mirrored surface (x, y), what its colours lack
+    there (3), and its share, 0..1."""
+    person: Tensor
+    """[B, 3, L, L] over the crop: the person's colours, continued beyond the rim."""
 
 
 class _Found(NamedTuple):
@@ -56,30 +75,24 @@ def sharpen(
     colours: Tensor,
     alphas: Tensor,
     target: Seen,
-    crops: Tensor,
-    mattes: Tensor,
+    crops: Sequence[Image],
+    mattes: Sequence[Image],
     source_labels: Tensor,
-    size: int,
-) -> tuple[Tensor, Tensor]:
-    """Put the source's own detail on a rendered picture.
+) -> Layers:
+    """What the source's own detail on a rendered picture is made of; paint.py lays it together.
 
     Args:
         colours: [B, 3, V, V] rendered picture, premultiplied, 0..1.
         alphas: [B, 1, V, V] its opacity.
         target: the volume from the new camera.
-        crops: [B, 3, S, S] source crops, straight colours, 0..1.
-        mattes: [B, 1, S, S] their mattes.
+        crops: B source crops [S, S, 3], straight colours.
+        mattes: B mattes [S, S] of them.
         source_labels: [B, 25] the cameras of the crops.
-        size: T, side of the result.
-
-    Returns:
-        [B, 3, T, T] premultiplied colours and [B, 1, T, T] opacity, 0..1.
     """
     side = 2 * target.depth.shape[-1]
     points, toward = _surface(target, side)
     normals = _normals(points, toward)
-    pictures = _cut_out(crops, mattes, side)
-    small = F.interpolate(pictures, size=(side, side), mode="area")
+    small, person = _cut_out(crops, mattes, side, colours.device)
     rendered = colours / alphas.clamp(min=1e-2)
     coarse = _resized(rendered, side)
     opaque = (_resized(alphas, side) - 0.3).div(0.6).clamp(0, 1)
@@ -89,23 +102,21 @@ def sharpen(
     trust = own.trust * _agreement(own.rgba[:, :3], coarse) * opaque
     trust = _blur(trust, 1) * (trust > 0.01)
     correction = _spread(own.rgba[:, :3] - coarse, trust)
-    picture = _enlarged(rendered + _enlarged(correction, rendered.shape[-1]), size)
-    fields = _enlarged(torch.cat([own.grid, trust], dim=1), size)
-    fetched = _look_up(pictures, fields[:, :2])
-    trust = fields[:, 2:] * ((fetched[:, 3:] - 0.5).mul(2).clamp(0, 1))
 
     # What the source does not see it may see mirrored: heads are probably symmetric (paper,
     # section 3.3), so the fine structure of the other half is a better guess than none.
     opposite = points.new_tensor([-1.0, 1.0, 1.0])[:, None, None]
     mirrored = (points * opposite, normals * opposite, toward * opposite)
     other = _find(*mirrored, source_labels, nearest, small)
-    tone = _coarse(coarse + _enlarged(correction, side) - other.rgba[:, :3])
+    tone = _coarse(coarse + enlarged(correction, side) - other.rgba[:, :3])
     share = _blur(other.trust * other.rgba[:, 3:] * opaque, 2)
-    picture = _lay_mirrored(picture, pictures, torch.cat([other.grid, tone, share], 1), trust)
-
-    picture = torch.lerp(picture, fetched[:, :3], trust).clamp(0, 1)
-    alphas = _enlarged(alphas, size)
-    return picture * alphas, alphas
+    return Layers(
+        picture=rendered + enlarged(correction, rendered.shape[-1]),
+        alphas=alphas,
+        own=torch.cat([own.grid, trust], dim=1),
+        other=torch.cat([other.grid, tone, share], dim=1),
+        person=person,
+    )
 
 
 def _nearest(points: Tensor, solid: Tensor, labels: Tensor, side: int) -> Tensor:
@@ -145,45 +156,34 @@ def _find(
     wanted = (normals * toward).sum(dim=1, keepdim=True).clamp(min=0.1, max=0.35)
     facing = ((facing - 0.05) / (wanted - 0.05)).clamp(0, 1)
     inside = (20 * (1 - grid.abs().amax(dim=1, keepdim=True))).clamp(0, 1)
-    rgba = _look_up(pictures, grid)
+    rgba = look_up(pictures, grid)
     matte = (rgba[:, 3:] - 0.5).mul(2).clamp(0, 1)
     trust = torch.exp(-(behind**2)) * facing * matte * inside
     return _Found(grid, trust, rgba)
 
 
-def _lay_mirrored(picture: Tensor, pictures: Tensor, fields: Tensor, trust: Tensor) -> Tensor:
-    """The picture [B, 3, T, T] with the mirrored source where that is needed.
-
-    Args:
-        pictures: [B, 4, S, S] to look up.
-        fields: [B, 6, L, L] position there, difference of tone, and share.
-        trust: [B, 1, T, T] of what will cover it.
-    """
-    size = picture.shape[-1]
-    finished = []
-    for item, source, field, cover in zip(picture, pictures, fields, trust, strict=True):
-        share = _enlarged(field[None, 5:], size)[0] * (cover < 0.98)
-        rows, columns = torch.nonzero(share[0] > LEAST_SHARE, as_tuple=True)
-        place = torch.stack([columns, rows]).float().add(0.5).mul(2 / size).sub(1)  # [2, N]
-        there = _look_up(field[None, :5], place[None, :, None])  # [1, 5, 1, N]
-        mirrored = _look_up(source[None, :3], there[:, :2]) + there[:, 2:]
-        flat = item.flatten(1)  # [3, T T]
-        index = rows * size + columns
-        weight = share.flatten()[index]
-        laid = torch.lerp(flat[:, index], mirrored[0, :, 0], weight)
-        finished.append(flat.index_copy(1, index, laid).reshape(item.shape))
-    return torch.stack(finished)
+def _cut_out(
+    crops: Sequence[Image], mattes: Sequence[Image], side: int, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """[B, 4, side, side] the person's own colours, without what shines through at the rim, and
+    the matte; and [B, 3, side, side] what the person's colours go on with beyond the rim."""
+    reduced = [np.dstack([_reduced(crop, side), _reduced(matte, side)])
+               for crop, matte in zip(crops, mattes, strict=True)]  # fmt: skip
+    small = pixels.to_tensor(reduced, device).add(1).div(2)
+    colours, matte = small[:, :3], small[:, 3:]
+    weight = matte**4
+    known = _blur(torch.cat([colours * weight, weight], dim=1), max(1, side // 40))
+    person = known[:, :3] / known[:, 3:].clamp(min=1e-3)
+    return torch.cat([torch.lerp(person, colours, matte), matte], dim=1), person
 
 
-def _cut_out(crops: Tensor, mattes: Tensor, side: int) -> Tensor:
-    """[B, 4, S, S] the person's own colours, without what shines through at the rim, and the
-    matte."""
-    small = F.interpolate(torch.cat([crops, mattes], dim=1), size=(side, side), mode="area")
-    weight = small[:, 3:] ** 4
-    radius = max(1, side // 40)
-    known = _blur(torch.cat([small[:, :3] * weight, weight], dim=1), radius)
-    person = _enlarged(known[:, :3] / known[:, 3:].clamp(min=1e-3), crops.shape[-1])
-    return torch.cat([torch.lerp(person, crops, mattes), mattes], dim=1)
+def _reduced(picture: Image, side: int) -> Image:
+    """[side, side, ...] means of a picture's pixels."""
+    factor, rest = divmod(picture.shape[0], side)
+    whole = Pillow.fromarray(picture)
+    if rest or not factor:
+        return np.asarray(whole.resize((side, side), Pillow.Resampling.BOX))
+    return np.asarray(whole.reduce(factor) if factor > 1 else whole)
 
 
 def _solid_depth(seen: Seen) -> Tensor:
@@ -196,7 +196,7 @@ def _solid_depth(seen: Seen) -> Tensor:
 
 def _surface(seen: Seen, side: int) -> tuple[Tensor, Tensor]:
     """World points [B, 3, side, side] of the surface and unit vectors to the camera."""
-    depth = _enlarged(_solid_depth(seen), side)
+    depth = enlarged(_solid_depth(seen), side)
     rays = camera_rays(seen.labels, side)
 
     def as_image(values: Tensor) -> Tensor:
@@ -218,7 +218,7 @@ def _project(points: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return position.reshape(shape), distance.reshape(shape), (-offset / distance).reshape(shape)
 
 
-def _look_up(pictures: Tensor, positions: Tensor) -> Tensor:
+def look_up(pictures: Tensor, positions: Tensor) -> Tensor:
     """[B, C, H, W] values of [B, C, S, S] at [B, 2, H, W] positions in -1..1."""
     grid = positions.permute(0, 2, 3, 1)
     return F.grid_sample(pictures, grid, align_corners=False, padding_mode="border")
@@ -237,13 +237,13 @@ def _normals(points: Tensor, toward: Tensor) -> Tensor:
 def _agreement(fetched: Tensor, rendered: Tensor) -> Tensor:
     """0..1, how well coarse fetched and rendered colours agree."""
     apart = _blur(F.avg_pool2d(fetched - rendered, 2), 2).abs().mean(dim=1, keepdim=True)
-    return _enlarged(torch.exp(-((apart / DISAGREES_AT) ** 2)), rendered.shape[-1])
+    return enlarged(torch.exp(-((apart / DISAGREES_AT) ** 2)), rendered.shape[-1])
 
 
 def _coarse(difference: Tensor) -> Tensor:
     """The part of a difference of pictures that is wider than the features of a face."""
     small = F.avg_pool2d(difference, 2)
-    return _enlarged(_blur(small, max(1, small.shape[-1] // 16)), difference.shape[-1])
+    return enlarged(_blur(small, max(1, small.shape[-1] // 16)), difference.shape[-1])
 
 
 def _spread(difference: Tensor, trust: Tensor) -> Tensor:
@@ -254,7 +254,8 @@ def _spread(difference: Tensor, trust: Tensor) -> Tensor:
     return both[:, :-1] / (both[:, -1:] + 0.05)
 
 
-def _enlarged(picture: Tensor, side: int) -> Tensor:
+def enlarged(picture: Tensor, side: int) -> Tensor:
+    """[B, C, side, side] bilinear."""
     return F.interpolate(picture, size=(side, side), mode="bilinear", align_corners=False)
 
 

@@ -19,11 +19,12 @@ from tpvideo.pipeline.frame import Face, Head, Image, Inverted, Rendered, Stamp,
 from tpvideo.pipeline.losses import Losses
 from tpvideo.pipeline.stage import Stage
 from tpvideo.stages import geometry, pixels
-from tpvideo.stages.backdrop import Backdrop
+from tpvideo.stages.backdrop import Backdrop, Plain
 from tpvideo.stages.detail import Seen, sharpen
 from tpvideo.stages.invert import in_precision
 from tpvideo.stages.memory import Halving
 from tpvideo.stages.networks.triplanenet import TriPlaneNet
+from tpvideo.stages.paint import has_kernel, paint, paint_on
 
 OnLost = Literal["hold", "source", "blank", "fail"]
 
@@ -165,23 +166,30 @@ class NovelView(Stage[Inverted, Rendered]):
             with in_precision(self.device, self.dtype):
                 view = self.network.render(planes, latents, labels)
             colours, alphas = premultiplied(view.image.float(), view.alpha)
-            if self.detail:
-                target = Seen(labels, view.depth, view.alpha)
-                colours, alphas = self._sharpen(colours, alphas, target, faces)
-            else:
-                colours, alphas = self._resize(colours, alphas)
-            if self.backdrop is None:
-                straight = (colours / alphas.clamp(min=1e-3)).clamp(0, 1)
-                return list(
-                    zip(
-                        pixels.to_images(straight * 2 - 1),
-                        pixels.to_images(alphas * 2 - 1),
-                        strict=True,
-                    )
-                )
-            behind = torch.stack([self._behind(face) for face in faces])
-            finished = colours + (1 - alphas) * behind
-            return [(rgb, None) for rgb in pixels.to_images(finished * 2 - 1)]
+            target = Seen(labels, view.depth, view.alpha)
+            return self._finished(colours, alphas, target, faces)
+
+    def _finished(
+        self, colours: Tensor, alphas: Tensor, target: Seen, faces: Sequence[Face]
+    ) -> list[tuple[Image, Image | None]]:
+        """Detail, size and what is behind; arguments as for detail.sharpen."""
+        if self.detail:
+            crops, mattes = [face.crop for face in faces], [face.alpha for face in faces]
+            sources = torch.stack([torch.from_numpy(face.camera) for face in faces])
+            layers = sharpen(colours, alphas, target, crops, mattes, sources.to(self.device))
+            if self.backdrop is not None and self.device.type == "cpu" and has_kernel():
+                behind = [self._behind(face) for face in faces]
+                return [(rgb, None) for rgb in paint_on(layers, crops, mattes, behind, self.size)]
+            colours, alphas = paint(layers, crops, mattes, self.size)
+        else:
+            colours, alphas = self._resize(colours, alphas)
+        if self.backdrop is None:
+            straight = (colours / alphas.clamp(min=1e-3)).clamp(0, 1)
+            both = pixels.to_images(straight * 2 - 1), pixels.to_images(alphas * 2 - 1)
+            return list(zip(*both, strict=True))
+        backs = torch.stack([self._behind(face) for face in faces])
+        finished = colours + (1 - alphas) * backs
+        return [(rgb, None) for rgb in pixels.to_images(finished * 2 - 1)]
 
     def _resize(self, colours: Tensor, alphas: Tensor) -> tuple[Tensor, Tensor]:
         if colours.shape[-1] == self.size:
@@ -190,16 +198,11 @@ class NovelView(Stage[Inverted, Rendered]):
         both = F.interpolate(both, (self.size, self.size), mode="bicubic", antialias=True)
         return both[:, :3].clamp(0, 1), both[:, 3:].clamp(0, 1)
 
-    def _sharpen(
-        self, colours: Tensor, alphas: Tensor, target: Seen, faces: Sequence[Face]
-    ) -> tuple[Tensor, Tensor]:
-        labels = torch.stack([torch.from_numpy(face.camera) for face in faces]).to(self.device)
-        crops = pixels.to_tensor([face.crop for face in faces], self.device).add(1).div(2)
-        mattes = pixels.to_tensor([face.alpha for face in faces], self.device).add(1).div(2)
-        return sharpen(colours, alphas, target, crops, mattes, labels, self.size)
-
     def _behind(self, face: Face) -> Tensor:
+        """[3, size, size], or [3, 1, 1] where it is one colour, 0..1."""
         assert self.backdrop is not None
+        if isinstance(self.backdrop, Plain):
+            return self.backdrop.colour.to(self.device)
         crop = pixels.to_tensor([face.crop], self.device)[0].add(1).div(2)
         alpha = pixels.to_tensor([face.alpha], self.device)[0].add(1).div(2)
         return self.backdrop(crop, alpha, self.size)

@@ -12,6 +12,8 @@ from torch import Tensor
 from tpvideo.stages import geometry
 from tpvideo.stages.detail import Seen, sharpen
 from tpvideo.stages.networks.volume import camera_rays
+from tpvideo.stages.paint import has_kernel, paint, paint_on
+from tpvideo.stages.pixels import to_images
 
 SIDE, CROP, RAW = 64, 128, 32
 WALL_Z = 0.15
@@ -67,9 +69,23 @@ def test_the_sources_colours_land_where_the_surface_is_seen(yaw: float) -> None:
     crop, truth, target, source = scene(yaw)
     rendered = coarse(truth)
     assert (rendered - truth)[INNER].abs().max() > 0.1
-    result, _ = sharpen(rendered, OPAQUE, target, crop, SOLID, source.labels, SIDE)
+    result, _ = finished(rendered, OPAQUE, target, crop, SOLID, source.labels, SIDE)
     # Bilinear lookup at 128 pixels flattens stripes of 13 pixels a little.
     assert (result - truth)[INNER].abs().max() < 0.03
+
+
+def finished(
+    colours: Tensor,
+    alphas: Tensor,
+    target: Seen,
+    crops: Tensor,
+    mattes: Tensor,
+    labels: Tensor,
+    size: int,
+) -> tuple[Tensor, Tensor]:
+    images, masks = to_images(crops * 2 - 1), to_images(mattes * 2 - 1)
+    layers = sharpen(colours, alphas, target, images, masks, labels)
+    return paint(layers, images, masks, size)
 
 
 BOARD_Z, BOARD = WALL_Z + 0.3, (-0.08, 0.02)
@@ -104,7 +120,7 @@ def test_what_something_hides_from_the_source_takes_none_of_its_colours() -> Non
     shadow = on_board(passed, -0.025) & ~on_board(x_target, 0.025)
     rendered = coarse(truth)
     board = target._replace(depth=depth)
-    result, _ = sharpen(rendered, OPAQUE, board, crop, SOLID, source.labels, SIDE)
+    result, _ = finished(rendered, OPAQUE, board, crop, SOLID, source.labels, SIDE)
     assert shadow.sum() > 100
     assert (result - rendered)[0, 0][shadow].mean() < 0.1  # the board's red is 0.55 more
 
@@ -114,7 +130,7 @@ def test_what_the_source_sees_from_the_side_borrows_the_other_half() -> None:
     mattes = SOLID.clone()
     mattes[..., : CROP // 2] = 0  # the source's left half shows nobody
     rendered = coarse(truth)
-    result, _ = sharpen(rendered, OPAQUE, target, crop, mattes, source.labels, SIDE)
+    result, _ = finished(rendered, OPAQUE, target, crop, mattes, source.labels, SIDE)
     left, right = (..., slice(10, -10), slice(4, 20)), (..., slice(10, -10), slice(44, 54))
     # The other half's stripes over the volume's own tone.
     assert (result - rendered)[left].mean(dim=(0, 2, 3)).abs().max() < 0.06
@@ -125,14 +141,14 @@ def test_what_the_source_sees_from_the_side_borrows_the_other_half() -> None:
 def test_without_a_person_in_the_source_the_picture_stays_as_it_is() -> None:
     crop, truth, target, source = scene(0.3)
     rendered, nobody = coarse(truth), torch.zeros_like(SOLID)
-    result, _ = sharpen(rendered, OPAQUE, target, crop, nobody, source.labels, SIDE)
+    result, _ = finished(rendered, OPAQUE, target, crop, nobody, source.labels, SIDE)
     torch.testing.assert_close(result, rendered, atol=1e-3, rtol=0)
 
 
 def test_a_wholly_different_colour_is_mostly_not_believed() -> None:
     crop, truth, target, source = scene(0.3)
     black = torch.zeros_like(truth)
-    result, _ = sharpen(black, OPAQUE, target, torch.ones_like(crop), SOLID, source.labels, SIDE)
+    result, _ = finished(black, OPAQUE, target, torch.ones_like(crop), SOLID, source.labels, SIDE)
     assert result.max() < 0.4
 
 
@@ -140,14 +156,14 @@ def test_where_nothing_is_nothing_comes() -> None:
     crop, truth, target, source = scene(0.3)
     clear = torch.zeros_like(OPAQUE)
     empty = target._replace(alpha=torch.zeros_like(target.alpha))
-    result, _ = sharpen(torch.zeros_like(truth), clear, empty, crop, SOLID, source.labels, SIDE)
+    result, _ = finished(torch.zeros_like(truth), clear, empty, crop, SOLID, source.labels, SIDE)
     assert (result == 0).all()
 
 
 def test_colours_stay_premultiplied() -> None:
     crop, truth, target, source = scene(0.3)
     thin = torch.full_like(OPAQUE, 0.95)
-    result, _ = sharpen(coarse(truth) * thin, thin, target, crop, SOLID, source.labels, SIDE)
+    result, _ = finished(coarse(truth) * thin, thin, target, crop, SOLID, source.labels, SIDE)
     assert (result <= thin + 1e-6).all()
     assert (result / thin - truth)[INNER].abs().max() < 0.03
 
@@ -164,7 +180,7 @@ def test_a_picture_does_not_depend_on_the_batch() -> None:
         opaque, solid = OPAQUE.expand(count, -1, -1, -1), SOLID.expand(count, -1, -1, -1)
         rendered = coarse(torch.cat(truths))
         target, source = joined(targets), joined(sources)
-        return sharpen(rendered, opaque, target, torch.cat(crops), solid, source.labels, SIDE)[0]
+        return finished(rendered, opaque, target, torch.cat(crops), solid, source.labels, SIDE)[0]
 
     together = run(scenes)
     alone = torch.cat([run([part]) for part in scenes])
@@ -175,7 +191,7 @@ def test_the_result_is_as_large_as_asked_and_as_fine_as_the_source() -> None:
     crop, truth, target, source = scene(0.0)
     rendered = F.interpolate(coarse(truth), size=RAW, mode="area")
     opaque = F.interpolate(OPAQUE, size=RAW, mode="area")
-    result, alphas = sharpen(rendered, opaque, target, crop, SOLID, source.labels, SIDE)
+    result, alphas = finished(rendered, opaque, target, crop, SOLID, source.labels, SIDE)
     assert result.shape == truth.shape
     assert (alphas == 1).all()
     assert (result - truth)[INNER].abs().max() < 0.03
@@ -187,5 +203,27 @@ def test_the_rim_of_a_head_keeps_none_of_what_is_behind_it() -> None:
     mattes[..., CROP // 2 :] = 0.4  # half transparent hair before a red wall
     crop[..., CROP // 2 :] = torch.tensor([1.0, 0.0, 0.0])[None, :, None, None]
     rendered = coarse(truth)
-    result, _ = sharpen(rendered, OPAQUE, target, crop, mattes, source.labels, SIDE)
+    result, _ = finished(rendered, OPAQUE, target, crop, mattes, source.labels, SIDE)
     assert (result[:, 0] - rendered[:, 0])[INNER].max() < 0.35
+
+
+@pytest.mark.skipif(not has_kernel(), reason="needs numba")
+@pytest.mark.parametrize("case", ["whole", "with a rim", "beside the head"])
+def test_the_compiled_loop_paints_what_the_plain_one_does(case: str) -> None:
+    crop, truth, target, source = scene(0.3)
+    mattes, opaque = SOLID.clone(), OPAQUE.clone()
+    if case == "with a rim":
+        mattes[..., CROP // 2 :] = torch.linspace(1, 0, CROP // 2)
+    if case == "beside the head":
+        opaque[..., 40:] = 0
+    images, masks = to_images(crop * 2 - 1), to_images(mattes * 2 - 1)
+    layers = sharpen(coarse(truth) * opaque, opaque, target, images, masks, source.labels)
+    colours, alphas = paint(layers, images, masks, 96)
+    generator = torch.Generator().manual_seed(1)
+    for behind in (torch.rand(3, 1, 1, generator=generator), torch.rand(3, 96, 96)):
+        (expected,) = to_images((colours + (1 - alphas) * behind) * 2 - 1)
+        (result,) = paint_on(layers, images, masks, [behind], 96)
+        # A level at most: pixels whose trust or share stands at its threshold.
+        difference = abs(result.astype(int) - expected.astype(int))
+        assert difference.max() <= 3
+        assert difference.mean() < 0.2

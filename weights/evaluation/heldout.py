@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tpvideo.pipeline.errors import ConfigError
-from tpvideo.stages import geometry
+from tpvideo.stages import geometry, pixels
 from tpvideo.stages.detail import Seen, sharpen
 from tpvideo.stages.networks.generator import resize
 from tpvideo.stages.networks.triplanenet import TriPlaneNet
+from tpvideo.stages.paint import paint
 from tpvideo.stages.render import premultiplied
 from tpvideo.weights.evaluation.scores import psnr, ssim
 
@@ -110,16 +111,12 @@ def _render(
     both = torch.cat([colours, alphas], dim=1)
     both = F.interpolate(both, (size, size), mode="bilinear", antialias=True)
     colours, alphas = both[:, :3], both[:, 3:]
-    rgba = heads.rgba[index, :1].expand(count, -1, -1, -1)
-    detailed, _ = sharpen(
-        colours,
-        alphas,
-        Seen(targets, view.depth, view.alpha),
-        rgba[:, :3] / rgba[:, 3:].clamp(min=1e-2),
-        rgba[:, 3:],
-        source.expand(count, -1),
-        size,
-    )
+    rgba = heads.rgba[index, :1]
+    crops = pixels.to_images(rgba[:, :3] / rgba[:, 3:].clamp(min=1e-2) * 2 - 1) * count
+    mattes = pixels.to_images(rgba[:, 3:] * 2 - 1) * count
+    seen = Seen(targets, view.depth, view.alpha)
+    layers = sharpen(colours, alphas, seen, crops, mattes, source.expand(count, -1))
+    detailed, _ = paint(layers, crops, mattes, size)
     return colours, detailed
 
 

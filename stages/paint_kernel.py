@@ -1,0 +1,108 @@
+"""The compiled loop of paint.py: every pixel of a picture with detail, once.
+
+Written for numba: plain loops over numbers. `paint` in paint.py is its reference.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+f32 = np.float32
+
+
+def inlined(function: Any) -> Any:
+    """For small functions that become part of their caller's loop."""
+    return njit(nogil=True, fastmath=True, error_model="numpy", inline="always")(function)
+
+
+@inlined
+def place(position, count):
+    """The two neighbours of a position between 0 and count, cell centres at halves, and the share
+    of the second; positions beyond the rim are on it."""
+    at = min(max(position - f32(0.5), f32(0)), f32(count - 1))
+    first = int(at)
+    return first, min(first + 1, count - 1), at - f32(first)
+
+
+@inlined
+def level(table, top, bottom, down, left, right, along, channel):
+    """A channel of [H, W, C] between four neighbours."""
+    upper = f32(table[top, left, channel])
+    upper += along * (f32(table[top, right, channel]) - upper)
+    lower = f32(table[bottom, left, channel])
+    lower += along * (f32(table[bottom, right, channel]) - lower)
+    return upper + down * (lower - upper)
+
+
+@njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
+def fetch(crop, matte, person, x, y, colour):
+    """The person's own colour at (x, y) in -1..1, 0..1, into `colour`; returns the matte there."""
+    side, cells = crop.shape[0], person.shape[0]
+    u, v = (x + f32(1)) * f32(0.5), (y + f32(1)) * f32(0.5)
+    left, right, along = place(u * f32(side), side)
+    top, bottom, down = place(v * f32(side), side)
+    scale = f32(1 / 255)
+    upper = f32(matte[top, left]) + along * (f32(matte[top, right]) - f32(matte[top, left]))
+    lower = f32(matte[bottom, left])
+    lower += along * (f32(matte[bottom, right]) - lower)
+    alpha = (upper + down * (lower - upper)) * scale
+    if alpha > f32(0.999):
+        for k in range(3):
+            colour[k] = level(crop, top, bottom, down, left, right, along, k) * scale
+        return alpha
+    west, east, across = place(u * f32(cells), cells)
+    north, south, below = place(v * f32(cells), cells)
+    for k in range(3):
+        seen = level(crop, top, bottom, down, left, right, along, k) * scale
+        spread = level(person, north, south, below, west, east, across, k)
+        colour[k] = spread + alpha * (seen - spread)
+    return alpha
+
+
+@njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
+def paint(picture, own, other, person, behind, crop, matte, result):
+    """Fill `result` [T, T, 3] uint8; see paint.paint_on. Layers are [H, W, C] float32."""
+    size, fine, coarse = result.shape[0], picture.shape[0], own.shape[0]
+    is_plain = behind.shape[0] == 1
+    fetched, mirrored = np.empty(3, f32), np.empty(3, f32)
+    to_fine, to_coarse = f32(fine / size), f32(coarse / size)
+    for i in range(size):
+        top, bottom, down = place((f32(i) + f32(0.5)) * to_fine, fine)
+        north, south, below = place((f32(i) + f32(0.5)) * to_coarse, coarse)
+        for j in range(size):
+            left, right, along = place((f32(j) + f32(0.5)) * to_fine, fine)
+            row, column = (0, 0) if is_plain else (i, j)
+            alpha = level(picture, top, bottom, down, left, right, along, 3)
+            if alpha < f32(1e-3):
+                for k in range(3):
+                    result[i, j, k] = np.uint8(behind[row, column, k] * f32(255) + f32(0.5))
+                continue
+            west, east, across = place((f32(j) + f32(0.5)) * to_coarse, coarse)
+            trust = level(own, north, south, below, west, east, across, 2)
+            if trust > f32(0):
+                x = level(own, north, south, below, west, east, across, 0)
+                y = level(own, north, south, below, west, east, across, 1)
+                there = fetch(crop, matte, person, x, y, fetched)
+                trust *= min(max((there - f32(0.5)) * f32(2), f32(0)), f32(1))
+            share = f32(0)
+            if trust < f32(0.98):
+                share = level(other, north, south, below, west, east, across, 5)
+                if share > f32(0.02):
+                    x = level(other, north, south, below, west, east, across, 0)
+                    y = level(other, north, south, below, west, east, across, 1)
+                    fetch(crop, matte, person, x, y, mirrored)
+                else:
+                    share = f32(0)
+            for k in range(3):
+                colour = level(picture, top, bottom, down, left, right, along, k)
+                if share > f32(0):
+                    tone = level(other, north, south, below, west, east, across, 2 + k)
+                    colour += share * (mirrored[k] + tone - colour)
+                if trust > f32(0):
+                    colour += trust * (fetched[k] - colour)
+                colour = min(max(colour, f32(0)), f32(1))
+                shown = colour * alpha + (f32(1) - alpha) * behind[row, column, k]
+                result[i, j, k] = np.uint8(shown * f32(255) + f32(0.5))
