@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 import threading
 from collections.abc import Callable
@@ -15,6 +16,8 @@ from tpvideo.stages.captured_sound import CapturedSound
 from tpvideo.stages.encode import FileSink
 from tpvideo.stages.microphone import LiveSound
 from tpvideo.stages.provenance import Provenance
+
+log = logging.getLogger(__name__)
 
 Note = Callable[[], Provenance | None]
 
@@ -92,6 +95,8 @@ class Clips:
         self._note = note
         self.newest: Path | None = None
         """The last film that was finished."""
+        self.said = ""
+        """What went wrong with the last one that was not."""
         self._lock = threading.Lock()
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._info: StreamInfo | None = None
@@ -143,6 +148,7 @@ class Clips:
         """Remove all films."""
         with self._lock:
             film, self._film, finishing = self._film, None, self._finishing
+            self._info = None  # from here on no film begins
         if finishing is not None:
             finishing.join()
         if film is not None:
@@ -164,16 +170,18 @@ class Clips:
     def _finish(self, film: Recording, number: int) -> None:
         try:
             film.finish()
-        finally:
-            film.close()
-            finished = self._path(number)
-            with self._lock:
-                if finished.exists():
-                    if self.newest is not None:
-                        with suppress(OSError):  # it may be on its way to a browser
-                            self.newest.unlink()
-                    self.newest = finished
-                self._finishing = None
+        except TpvideoError as error:  # in a thread nobody hears it: the page and the log must
+            self.said = str(error)
+            log.warning("the recording is lost: %s", error)
+        film.close()
+        finished = self._path(number)
+        with self._lock:
+            if finished.exists():
+                if self.newest is not None:
+                    with suppress(OSError):  # it may be on its way to a browser
+                        self.newest.unlink()
+                self.newest = finished
+            self._finishing = None
 
     def _path(self, number: int) -> Path:
         assert self._folder is not None

@@ -11,20 +11,16 @@ from typing import Any
 from tpvideo.pipeline import app
 from tpvideo.pipeline.config import Settings
 from tpvideo.pipeline.errors import ConfigError
-from tpvideo.pipeline.live.controls import RANGES, Controls, Panel, Steered
+from tpvideo.pipeline.live.assembly import assemble
+from tpvideo.pipeline.live.controls import RANGES, Controls, Panel
 from tpvideo.pipeline.live.latency import Budget, Meter
 from tpvideo.pipeline.live.outputs import FanOut, Output
 from tpvideo.pipeline.live.presets import PRESETS
 from tpvideo.pipeline.live.recording import Clips, Recording
-from tpvideo.pipeline.live.view import LiveView
 from tpvideo.pipeline.live.virtual_camera import VirtualCamera
 from tpvideo.pipeline.live.window import Window
 from tpvideo.pipeline.metrics import Report
-from tpvideo.pipeline.runner import Pipeline, read
-from tpvideo.stages.face import FaceCrop, PoseSmoother
-from tpvideo.stages.invert import Inversion
-from tpvideo.stages.live import TIME_BASE, LiveSource
-from tpvideo.stages.matting import Matting
+from tpvideo.stages.live import LiveSource
 from tpvideo.stages.microphone import FilmSound, LiveSound, Microphone
 from tpvideo.stages.paced import PacedFile
 from tpvideo.stages.provenance import Provenance
@@ -105,7 +101,9 @@ class Session:
         if not self.outputs:
             raise ConfigError("there is no output; ask for --page, --window, --virtual-cam or more")
         self._fan_out = FanOut(self.outputs, self.budget, self.made)
-        self.pipeline = self._assemble(settings, networks)
+        self.pipeline = assemble(
+            source, self.panel, self._fan_out, settings, networks, in_flight=wanted.in_flight
+        )
         source.is_over = lambda: self.pipeline.is_stopping
         self._fan_out.stop = self.pipeline.stop
 
@@ -138,7 +136,7 @@ class Session:
             "p99": recent and recent.p99_s * 1000,
             "dropped": self.pipeline.report().dropped + getattr(self.source, "overwritten", 0),
             "recording": self._clips.is_recording,
-            "notice": self.budget.said,
+            "notice": self._clips.said or self.budget.said,
             "presets": list(PRESETS),
             "controls": asdict(self.panel.controls),
         }
@@ -226,38 +224,6 @@ class Session:
             raise ConfigError(f"turn names knobs and values, got {changes!r}")
         self.panel.turn(**changes)
 
-    def _assemble(self, settings: Settings, networks: app.Networks | None) -> Pipeline:
-        settings = replace(settings, on_lost=_live_loss(settings.on_lost), batch_size=1)
-        machine = app.pick_machine(settings)
-        app.share_cores()
-        networks = networks or app.load_networks(settings, machine)
-        machine = app.working_machine(machine, networks)
-        device, dtype = machine.device, machine.dtype
-        matting = app.matting_stage(settings, machine, networks)
-        face = FaceCrop(
-            networks.finder, choose=settings.face, smooth=settings.smooth, is_one_shot=True
-        )
-        inversion = Inversion(networks.triplane, device=device, dtype=dtype, batch=1)
-        view = app.novel_view(settings, machine, networks.triplane)
-
-        def steer(controls: Controls) -> None:
-            if controls.smooth != face.smoother.smooth:
-                face.smoother = PoseSmoother(controls.smooth)
-            if isinstance(matting, Matting):
-                matting.smooth = controls.smooth
-
-        return (
-            app.posed(read(self.source), matting, Steered(face, self.panel, steer))
-            .then(inversion)
-            .then(LiveView(view, self.panel, float(TIME_BASE)))
-            .into(
-                self._fan_out,
-                capacity=1,
-                live=True,
-                in_flight=self._wanted.in_flight or (3 if device.type == "cuda" else 2),
-            )
-        )
-
 
 def open_sound(choice: str | None, source: LiveSource) -> LiveSound | None:
     """The live sound that a setting names, not yet listening."""
@@ -268,12 +234,6 @@ def open_sound(choice: str | None, source: LiveSource) -> LiveSound | None:
         source.on_begin = sound.begin
         return sound
     return Microphone(None if choice == "auto" else choice)
-
-
-def _live_loss(on_lost: str) -> Any:
-    if on_lost == "fail":
-        raise ConfigError("live, a lost face is no failure: on-lost must be hold, source or blank")
-    return on_lost
 
 
 def _as_live(report: Report) -> Report:
