@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -25,6 +25,11 @@ from tpvideo.stages.networks.volume import (
 
 POINTS_AT_ONCE = 1 << 19
 """Samples decoded together at inference; bounds the memory, not the result."""
+
+
+Marcher = Callable[[Tensor, Rays, bool, bool], Composite]
+"""Stands in for `Generator.march` at inference: planes, rays, whether to take importance samples,
+whether to see colours."""
 
 
 class View(NamedTuple):
@@ -101,6 +106,7 @@ class Generator(nn.Module):
         self.density_gain = density_gain
         self.margin = margin
         self.image_channels = image_channels
+        self.marcher: Marcher | None = None
 
     @property
     def latents(self) -> int:
@@ -174,13 +180,21 @@ class Generator(nn.Module):
         return self.finish(self.look(planes, labels, side=side, fine=fine), ws, side, fit=fit)
 
     def look(
-        self, planes: Tensor, labels: Tensor, *, side: int = 0, fine: bool = True
+        self,
+        planes: Tensor,
+        labels: Tensor,
+        *,
+        side: int = 0,
+        fine: bool = True,
+        coloured: bool = True,
     ) -> Composite:
         """The volume rendering alone, for all rays of a picture row by row; arguments as for
-        `render`."""
+        `render`. Where only depth and opacity are asked for, features may be [B, R, 0]."""
         expect_shape("labels", labels, (len(planes), 25))
         with torch.autocast(planes.device.type, enabled=False):
             rays = camera_rays(labels.float(), side or self.raw_side)
+            if self.marcher is not None and not torch.is_grad_enabled():
+                return self.marcher(planes.float(), rays, fine, coloured)
             return self._march_in_parts(planes.float(), rays, fine)
 
     def _march_in_parts(self, planes: Tensor, rays: Rays, fine: bool) -> Composite:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from tpvideo.stages.networks.fused_march import march_for
 from tpvideo.stages.networks.layers import ModulatedConv, SynthesisBlock
 from tpvideo.stages.networks.triplanenet import TriPlaneNet
 
@@ -16,7 +17,8 @@ def make_lean(network: TriPlaneNet, dtype: torch.dtype = torch.float32) -> TriPl
     A batch norm behind a convolution becomes part of its weights (exact but for rounding),
     activations work in place, and convolutions keep their weights and what they compute in
     `dtype`, channels last. Everything else stays in float32: latents, styles, planes, the volume
-    rendering and the picture that super-resolution sums up.
+    rendering, which on a CPU is the compiled one where it can be, and the picture that
+    super-resolution sums up.
 
     Args:
         network: in evaluation mode, frozen.
@@ -34,6 +36,8 @@ def make_lean(network: TriPlaneNet, dtype: torch.dtype = torch.float32) -> TriPl
             module.to(dtype)
         elif isinstance(module, SynthesisBlock) and module.is_first:
             module.const.data = module.const.to(dtype)
+    if network.latent_avg.device.type == "cpu":
+        network.decoder.marcher = march_for(network.decoder)
     return network
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import labels, tiny_network
+from tiny import SIZES, labels, tiny_network
 from torch import Tensor, nn
 
 from tpvideo.stages.networks.lean import fold_norms, make_lean
@@ -41,12 +41,11 @@ def test_a_lean_network_draws_the_same_pictures(count: int, activation: str) -> 
     before = picture(network, count)
     lean = picture(make_lean(network), count)
     assert before.std() > 0.05
-    torch.testing.assert_close(lean, before, atol=2e-4, rtol=0)  # other order of summation
+    # a compiled march leaves out what adds up to a quarter of a level
+    torch.testing.assert_close(lean, before, atol=2e-3, rtol=0)
 
 
 def tiny_network_parts(activation: str) -> dict[str, Any]:
-    from tiny import SIZES
-
     return {part: {**SIZES[part], "activation": activation} for part in ("encoder", "offsets")}
 
 

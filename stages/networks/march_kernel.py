@@ -1,0 +1,379 @@
+"""The compiled loop of `fused_march`: a volume rendering, ray after ray (parity spec, section 9).
+
+Written for numba. The innermost loops run over neighbouring numbers with unsigned counters, which
+is what lets the compiler use whole vector registers; everything outside them is plain code.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.polynomial import Chebyshev, Polynomial
+
+f32 = np.float32
+U = np.uintp
+HIDDEN, INVISIBLE, EMPTY = f32(1e-4), f32(1e-4), f32(1e-3)
+"""Light let through that is not worth looking further, share of a ray that is not worth a colour,
+opacity of a ray that has met nothing."""
+RAYS_AT_ONCE = 16
+"""Rays whose hidden layers are kept together: a few hundred samples fit the second cache."""
+NOTHING = f32(1e-5)
+"""Opacity of a ray without a depth of its own."""
+LANES = 16
+"""Inputs of a layer that are added at once; channel counts must be multiples of it."""
+STRIDE = 4
+"""Coarse samples taken before asking whether a ray goes on."""
+
+
+def _polynomial(function: Any, degree: int) -> tuple[np.float32, ...]:
+    """Coefficients on 0..1, lowest first."""
+    fit = Chebyshev.interpolate(function, degree, domain=[0, 1]).convert(kind=Polynomial)
+    return tuple(f32(c) for c in fit.coef)
+
+
+EXP = _polynomial(lambda x: np.exp(-x), 6)
+LOG1P_SHARE = _polynomial(lambda x: np.log1p(x + 1e-9) / (x + 1e-9), 6)
+"""log(1 + x) / x, so that nothing stays nothing."""
+
+
+def compiled(function: Any) -> Any:
+    """Compile on first call, keep the result on disk, and let other threads run meanwhile."""
+    return njit(nogil=True, fastmath=True, error_model="numpy", cache=True)(function)
+
+
+def inlined(function: Any) -> Any:
+    """For small functions that must become part of their caller's loop."""
+    return njit(nogil=True, fastmath=True, error_model="numpy", forceinline=True)(function)
+
+
+@inlined
+def exp_minus(x: Any) -> Any:
+    """exp(-x) of x >= 0, to 1e-6: the 16th power of exp(-x / 16)."""
+    z = min(x, f32(16)) * f32(1 / 16)
+    p = EXP[6] * z + EXP[5]
+    p = (((p * z + EXP[4]) * z + EXP[3]) * z + EXP[2]) * z
+    p = (p + EXP[1]) * z + EXP[0]
+    p = p * p
+    p = p * p
+    p = p * p
+    return p * p
+
+
+@inlined
+def softplus(x: Any) -> Any:
+    """log(1 + exp(x)), to 2e-6."""
+    t = exp_minus(abs(x))
+    p = (LOG1P_SHARE[6] * t + LOG1P_SHARE[5]) * t + LOG1P_SHARE[4]
+    p = ((p * t + LOG1P_SHARE[3]) * t + LOG1P_SHARE[2]) * t
+    p = (p + LOG1P_SHARE[1]) * t + LOG1P_SHARE[0]
+    return max(x, f32(0)) + p * t
+
+
+@inlined
+def sigmoid(x: Any) -> Any:
+    """1 / (1 + exp(-x))."""
+    t = exp_minus(abs(x))
+    share = f32(1) / (f32(1) + t)
+    return share if x >= f32(0) else t * share
+
+
+@inlined
+def opacity(sigma: Any, next_sigma: Any, length: Any, gain: Any) -> Any:
+    """Of the interval between two samples with these raw densities (spec, 9.2)."""
+    density = softplus((sigma + next_sigma) * f32(0.5) - f32(1)) * gain
+    return f32(1) - exp_minus(density * length)
+
+
+@inlined
+def neighbours(x: Any, scale: Any, last: Any) -> Any:
+    """The two cells of an axis around a coordinate and their weights, 0 outside the plane."""
+    at = x * scale + last * f32(0.5)
+    low = np.floor(at)
+    share = at - low
+    high = low + f32(1)
+    low_weight = f32(1) - share if (low >= f32(0)) and (low <= last) else f32(0)
+    high_weight = share if (high >= f32(0)) and (high <= last) else f32(0)
+    low = min(max(low, f32(0)), last)
+    high = min(max(high, f32(0)), last)
+    return U(np.int64(low)), U(np.int64(high)), low_weight, high_weight
+
+
+@inlined
+def pick(axis: Any, of_x: Any, of_y: Any, of_z: Any) -> Any:
+    """What belongs to an axis."""
+    if axis == U(0):
+        return of_x
+    return of_y if axis == U(1) else of_z
+
+
+@inlined
+def dot8(inputs: Any, at: Any, weights: Any, q: Any, units: Any) -> Any:
+    """Sum of eight inputs times their weights for one unit."""
+    a = inputs[at] * weights[q] + inputs[at + U(1)] * weights[q + units]
+    b = (
+        inputs[at + U(2)] * weights[q + U(2) * units]
+        + inputs[at + U(3)] * weights[q + U(3) * units]
+    )
+    c = (
+        inputs[at + U(4)] * weights[q + U(4) * units]
+        + inputs[at + U(5)] * weights[q + U(5) * units]
+    )
+    d = (
+        inputs[at + U(6)] * weights[q + U(6) * units]
+        + inputs[at + U(7)] * weights[q + U(7) * units]
+    )
+    return (a + b) + (c + d)
+
+
+@inlined
+def apply_layer(
+    inputs: Any, begin: Any, count: Any, weights: Any, biases: Any, outputs: Any, out: Any
+) -> Any:
+    """outputs[out:] = biases + inputs[begin:begin + count] @ weights [count, units], row-major;
+    `count` is a multiple of LANES."""
+    units = U(len(biases))
+    half = U(8) * units
+    for k in range(units):
+        low = dot8(inputs, begin, weights, k, units)
+        outputs[out + k] = biases[k] + low + dot8(inputs, begin + U(8), weights, k + half, units)
+    for c in range(U(LANES), count, U(LANES)):
+        at, w = begin + c, c * units
+        for k in range(units):
+            low = dot8(inputs, at, weights, w + k, units)
+            outputs[out + k] += low + dot8(inputs, at + U(8), weights, w + k + half, units)
+
+
+@compiled
+def decode(
+    volume: Any,
+    decoder: Any,
+    points: Any,
+    slots: Any,
+    count: Any,
+    row: Any,
+    hidden: Any,
+    sigmas: Any,
+) -> Any:
+    """Hidden layer and raw density of points.
+
+    Args:
+        volume: (table [S * S * 3 C] channels last, S, side of the box, axes [6]).
+        decoder: (weights [C * K], biases [K], density weights [K], density bias, ...).
+        points: [count * 3] world.
+        slots: [count] where in `hidden` [slots * K] and `sigmas` [slots] the results go.
+        row: [C] room for the features of a point.
+    """
+    table, side, box, axes = volume
+    first, first_bias, density, density_bias = decoder[:4]
+    channels, units = U(len(row)), U(len(first_bias))
+    scale, last = f32(side / box), f32(side - 1)
+    plane, cell = channels, U(3) * channels
+    line = U(side) * cell
+    for index in range(U(count)):
+        at = index * U(3)
+        x = neighbours(points[at], scale, last)
+        y = neighbours(points[at + U(1)], scale, last)
+        z = neighbours(points[at + U(2)], scale, last)
+        for number in range(U(3)):
+            c0, c1, u0, u1 = pick(axes[U(2) * number], x, y, z)
+            r0, r1, v0, v1 = pick(axes[U(2) * number + U(1)], x, y, z)
+            base = number * plane
+            a, b = r0 * line + c0 * cell + base, r0 * line + c1 * cell + base
+            c, d = r1 * line + c0 * cell + base, r1 * line + c1 * cell + base
+            wa, wb, wc, wd = u0 * v0, u1 * v0, u0 * v1, u1 * v1
+            if number == U(0):
+                for k in range(channels):
+                    row[k] = (
+                        wa * table[a + k]
+                        + wb * table[b + k]
+                        + wc * table[c + k]
+                        + wd * table[d + k]
+                    )
+            else:
+                for k in range(channels):
+                    row[k] += (
+                        wa * table[a + k]
+                        + wb * table[b + k]
+                        + wc * table[c + k]
+                        + wd * table[d + k]
+                    )
+        slot = U(slots[index])
+        apply_layer(row, U(0), channels, first, first_bias, hidden, slot * units)
+        sigma = f32(0)
+        for k in range(slot * units, (slot + U(1)) * units):
+            value = softplus(hidden[k])
+            hidden[k] = value
+            sigma += value * density[k - slot * units]
+        sigmas[slot] = sigma + f32(density_bias)
+
+
+@compiled
+def queue(
+    ray: Any, depths: Any, begin: Any, end: Any, slot: Any, points: Any, slots: Any, count: Any
+) -> Any:
+    """Let samples `begin`..`end` of a ray wait for `decode`; returns how many wait then."""
+    for m in range(begin, end):
+        t = depths[m]
+        points[3 * count] = ray[0] + t * ray[3]
+        points[3 * count + 1] = ray[1] + t * ray[4]
+        points[3 * count + 2] = ray[2] + t * ray[5]
+        slots[count] = slot + m
+        count += 1
+    return count
+
+
+@compiled
+def importance(depths: Any, weights: Any, cdf: Any, further: Any) -> Any:
+    """Depths where the coarse weights are large, increasing, into `further` (spec, 9.3)."""
+    bins = len(depths) - 3
+    total = f32(0)
+    cdf[0] = f32(0)
+    for b in range(bins):
+        left = max(weights[b], weights[b + 1])
+        right = max(weights[b + 1], weights[b + 2])
+        total += (left + right) * f32(0.5) + f32(0.01 + 1e-5)
+        cdf[b + 1] = total
+    above = 0
+    for k in range(len(further)):
+        quantile = total * f32(k) / f32(len(further) - 1)
+        while above <= bins and cdf[above] <= quantile:
+            above += 1
+        below, upper = max(above - 1, 0), min(above, bins)
+        near = (depths[below] + depths[below + 1]) * f32(0.5)
+        far = (depths[upper] + depths[upper + 1]) * f32(0.5)
+        width = cdf[upper] - cdf[below]
+        if width < f32(1e-5) * total:
+            width = total
+        further[k] = near + (quantile - cdf[below]) / width * (far - near)
+
+
+@compiled
+def merge(coarse: Any, further: Any, slot: Any, first_further: Any, depths: Any, slots: Any) -> Any:
+    """All samples of a ray in the order of their depth; returns how many."""
+    a, b, count = 0, 0, 0
+    while a < len(coarse) or b < len(further):
+        if b == len(further) or (a < len(coarse) and coarse[a] <= further[b]):
+            depths[count], slots[count] = coarse[a], slot + a
+            a += 1
+        else:
+            depths[count], slots[count] = further[b], first_further + b
+            b += 1
+        count += 1
+    return count
+
+
+@compiled
+def paint(
+    hidden: Any, slots: Any, shares: Any, count: Any, decoder: Any, colours: Any, features: Any
+) -> Any:
+    """features = sum of the shares times the colours of their samples."""
+    weights, biases = decoder[4:]
+    units, channels = U(len(decoder[1])), U(len(biases))
+    for j in range(U(count)):
+        apply_layer(hidden, U(slots[j]) * units, units, weights, biases, colours, j * channels)
+    for i in range(U(count) * channels):
+        colours[i] = sigmoid(colours[i]) * f32(1.002) - f32(0.001)
+    for c in range(channels):
+        features[c] = f32(0)
+    for j in range(U(count)):
+        share = shares[j]
+        for c in range(channels):
+            features[c] += share * colours[j * channels + c]
+
+
+@compiled
+def march(
+    volume: Any, decoder: Any, rays: Any, depths: Any, extra: Any, gain: Any, results: Any
+) -> Any:
+    """Render rays.
+
+    Args:
+        volume, decoder: see `decode`; then colour weights [K * F] and biases [F].
+        rays: [R, 6] origins and directions.
+        depths: [N] of the coarse samples.
+        extra: how many importance samples follow.
+        gain: factor on the density.
+        results: features [R, F] or [R, 0], depths [R], opacities [R], to be filled.
+    """
+    features, seen, alphas = results
+    gain = f32(gain)
+    coarse, most = len(depths), len(depths) + extra
+    units = len(decoder[1])
+    row, cdf = np.empty(len(decoder[0]) // units, f32), np.empty(coarse, f32)
+    hidden = np.empty(RAYS_AT_ONCE * most * units, f32)  # the slots of ray i begin at i * most
+    sigmas, points = np.empty(RAYS_AT_ONCE * most, f32), np.empty(RAYS_AT_ONCE * most * 3, f32)
+    slots = np.empty(RAYS_AT_ONCE * most, np.int64)
+    weights, further = np.empty((RAYS_AT_ONCE, coarse), f32), np.empty((RAYS_AT_ONCE, extra), f32)
+    passed, known = np.empty(RAYS_AT_ONCE, f32), np.empty(RAYS_AT_ONCE, np.int64)
+    added = np.empty(RAYS_AT_ONCE, np.int64)
+    ordered, order = np.empty(most, f32), np.empty(most, np.int64)
+    shares, shown = np.empty(most, f32), np.empty(most, np.int64)
+    colours = np.empty(most * len(decoder[5]), f32)
+    for begin in range(0, len(rays), RAYS_AT_ONCE):
+        group = min(RAYS_AT_ONCE, len(rays) - begin)
+        passed[:] = f32(1)
+        weights[:] = f32(0)
+        for start in range(0, coarse, STRIDE):
+            end, count = min(start + STRIDE, coarse), 0
+            for i in range(group):
+                if passed[i] >= HIDDEN:
+                    count = queue(
+                        rays[begin + i], depths, start, end, i * most, points, slots, count
+                    )
+            if count == 0:
+                break
+            decode(volume, decoder, points, slots, count, row, hidden, sigmas)
+            for i in range(group):
+                if passed[i] < HIDDEN:
+                    continue
+                known[i] = end
+                for m in range(max(start, 1), end):
+                    slot = i * most + m
+                    stopped = opacity(
+                        sigmas[slot - 1], sigmas[slot], depths[m] - depths[m - 1], gain
+                    )
+                    weights[i, m - 1] = stopped * passed[i]
+                    passed[i] *= f32(1) - stopped + f32(1e-10)
+        count = 0
+        for i in range(group):
+            added[i] = 0
+            if extra and f32(1) - passed[i] > EMPTY:
+                importance(depths, weights[i], cdf, further[i])
+                while added[i] < extra and further[i, added[i]] <= depths[known[i] - 1]:
+                    added[i] += 1
+                slot = i * most + coarse
+                count = queue(rays[begin + i], further[i], 0, added[i], slot, points, slots, count)
+        if count:
+            decode(volume, decoder, points, slots, count, row, hidden, sigmas)
+        for i in range(group):
+            slot = i * most
+            count = merge(
+                depths[: known[i]], further[i, : added[i]], slot, slot + coarse, ordered, order
+            )
+            farthest = depths[coarse - 1]
+            if added[i]:
+                farthest = max(farthest, further[i, extra - 1])
+            light, alpha, reach, before, visible = f32(1), f32(0), f32(0), f32(0), 0
+            for m in range(1, count + 1):
+                weight = f32(0)
+                if m < count:
+                    length = ordered[m] - ordered[m - 1]
+                    stopped = opacity(sigmas[order[m - 1]], sigmas[order[m]], length, gain)
+                    weight = stopped * light
+                    light *= f32(1) - stopped + f32(1e-10)
+                    alpha += weight
+                    reach += weight * (ordered[m] + ordered[m - 1]) * f32(0.5)
+                share = (before + weight) * f32(0.5)  # of the sample between two intervals
+                before = weight
+                if share > INVISIBLE:
+                    shares[visible], shown[visible] = share, order[m - 1]
+                    visible += 1
+            ray = begin + i
+            alphas[ray] = alpha
+            seen[ray] = (
+                min(max(reach / alpha, depths[0]), farthest) if alpha > NOTHING else farthest
+            )
+            if features.shape[1]:
+                paint(hidden, shown, shares, visible, decoder, colours, features[ray])
