@@ -58,7 +58,6 @@ MAY_IMPORT = {
         "PIL", "av", "decord", "ffmpeg", "insightface", "onnxruntime", "torch",
     },
     "stages/networks": {"tpvideo.stages.networks", "torch"},
-    "stages/networks/march_kernel.py": {"numba"},
     "stages/paint_kernel.py": {"numba"},
     "stages/networks/march_kernel.py": {"numba"},
     "weights": WEIGHTS,
