@@ -52,15 +52,21 @@ def main() -> None:
 @click.option("--minutes", type=float, default=None, help="Stop, resumable, after this long.")
 @click.option("--threads", type=click.IntRange(min=1), default=None, help="CPU threads.")
 @click.option("--resume", type=FILE, default=None, help="Go on from this checkpoint.")
+@click.option("--set", "changes", multiple=True, help="table.name=VALUE instead of the file's.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 def train(
-    settings: Path, minutes: float | None, threads: int | None, resume: Path | None, device: str
+    settings: Path,
+    minutes: float | None,
+    threads: int | None,
+    resume: Path | None,
+    changes: tuple[str, ...],
+    device: str,
 ) -> None:
     """Train, from --resume, else from the checkpoint in the output folder where there is one."""
     if threads:
         torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
-    config = TrainingConfig.read(settings)
+    config = TrainingConfig.read(settings, changes)
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     trainer = Trainer(config, torch.device(device))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -172,12 +172,18 @@ class TrainingConfig:
             raise ConfigError("the shares of the further folders add up to more than 1")
 
     @classmethod
-    def read(cls, path: Path) -> TrainingConfig:
-        """Settings from a TOML file; relative folders count from the working directory."""
+    def read(cls, path: Path, changes: Sequence[str] = ()) -> TrainingConfig:
+        """Settings from a TOML file; relative folders count from the working directory.
+
+        Args:
+            changes: `table.name=value` with a TOML value, put in place of the file's.
+        """
         try:
             table = tomllib.loads(path.read_text())
         except (OSError, ValueError) as cause:  # no file, no text, no TOML
             raise ConfigError(f"cannot read settings from {path}: {cause}") from cause
+        for change in changes:
+            _put(table, change)
         return cls.parse(table, path)
 
     @classmethod
@@ -207,6 +213,21 @@ class TrainingConfig:
     def samples(self) -> int:
         """Of all phases together."""
         return sum(phase.samples for phase in self.phases)
+
+
+def _put(table: dict[str, Any], change: str) -> None:
+    """Put `table.name=value` into settings, in place."""
+    place, _, text = change.partition("=")
+    *tables, name = place.strip().split(".")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+        for key in tables:
+            table = table.setdefault(key, {})
+        table[name] = value
+    except (ValueError, AttributeError, TypeError) as cause:
+        raise ConfigError(
+            f"--set takes table.name=VALUE with a value as in TOML, got {change!r}"
+        ) from cause
 
 
 def odd_widths(model: Mapping[str, Any]) -> list[str]:

@@ -38,8 +38,6 @@ class Photographs:
         target_side: T, side of the targets.
         seed: of the sampling; with `state` it resumes exactly.
         flaws: whether the inputs are spoilt as footage is.
-        flips: whether every other picture is mirrored. Off for datasets that list their mirrored
-            pictures themselves, as EG3D's own preparation does.
 
     Raises:
         ConfigError: the folder's list is missing or is none of EG3D's.
@@ -53,12 +51,11 @@ class Photographs:
         target_side: int,
         seed: int,
         flaws: bool = False,
-        flips: bool = True,
     ) -> None:
         self.folder = folder
         self.names, self.labels = _read_list(folder / "dataset.json")
         self.side, self.target_side = side, target_side
-        self.flaws, self.flips = flaws, flips
+        self.flaws = flaws
         self._picture(0)  # says at once what is wrong with a folder
         self.has_confidence = (folder / "confidence").is_dir()
         self.random = np.random.default_rng(seed)
@@ -68,9 +65,9 @@ class Photographs:
         return len(self.names)
 
     def batch(self, size: int) -> Batch:
-        """One batch, mirrored half of the time unless `flips` is off."""
+        """One batch, mirrored half of the time."""
         picked = self.random.integers(len(self), size=size)
-        flips = torch.from_numpy(self.random.random(size) < (0.5 if self.flips else 0.0))
+        flips = torch.from_numpy(self.random.random(size) < 0.5)
         pictures = [self._picture(index) for index in picked]
         small, targets = (
             _mirrored(torch.stack([shrink(picture, side) for picture in pictures]), flips)

@@ -48,6 +48,45 @@ def test_settings_are_read_with_their_tables(tmp_path: Path) -> None:
     assert (config.batch, config.seed, config.fine) == (4, 0, -1)
 
 
+def test_single_settings_are_changed_without_another_file(tmp_path: Path) -> None:
+    """As the ablations of the paper's table 4 are."""
+    path = written(tmp_path, GOOD + '[paper]\nmetric = "face"\n')
+    changes = ["paper.mirror=0.005", "batch = 6", "loss.depth=0", 'output="runs/else"']
+    config = TrainingConfig.read(path, changes)
+    assert config.paper is not None
+    assert (config.paper.mirror, config.paper.metric) == (0.005, "face")
+    assert (config.batch, config.loss.depth, config.output) == (6, 0, Path("runs/else"))
+    for wrong in ("batch", "batch=", "batch.size=3", "paper.mirror=nothing"):
+        with pytest.raises(ConfigError, match=r"--set takes table.name=VALUE"):
+            TrainingConfig.read(path, [wrong])
+    with pytest.raises(ConfigError, match="unknown settings bach"):
+        TrainingConfig.read(path, ["bach=1"])
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "complaint"),
+    [
+        ("batch = 4", 'batch = 4\noptimiser = "sgd"', "optimiser must be one of adam, ranger"),
+        ("batch = 4", 'batch = 4\nprecision = "int8"', "precision must be one of auto"),
+        ("batch = 4", "batch = 1", "a batch of at least 2"),
+        ("batch = 4", "batch = 4\nlanes = 0", "lanes must be at least 1"),
+        ("[loss]", '[[further]]\nfolder = "a"\nshare = 1.5\n[loss]', "a: share must be between"),
+        ("[loss]", '[paper]\nmetric = "ssim"\n[loss]', "paper.metric must be lpips-alex"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(
+    tmp_path: Path, before: str, after: str, complaint: str
+) -> None:
+    with pytest.raises(ConfigError, match=complaint):
+        TrainingConfig.read(written(tmp_path, GOOD.replace(before, after)))
+
+
+def test_shares_of_further_folders_leave_something(tmp_path: Path) -> None:
+    two = '[[further]]\nfolder = "a"\nshare = 0.6\n[[further]]\nfolder = "b"\nshare = 0.6\n[loss]'
+    with pytest.raises(ConfigError, match="add up to more than 1"):
+        TrainingConfig.read(written(tmp_path, GOOD.replace("[loss]", two)))
+
+
 def test_the_settings_of_the_shipped_model_are_readable() -> None:
     folder = Path(__file__).resolve().parents[3] / "weights/training"
     config = TrainingConfig.read(folder / "default.toml")

@@ -15,8 +15,8 @@ from tpvideo.stages import geometry
 from tpvideo.weights.training.photographs import LEAST_DEVIATION, Photographs
 
 
-def opened(folder: Path, *, flips: bool = True, flaws: bool = False, seed: int = 3) -> Photographs:
-    return Photographs(folder, side=32, target_side=64, seed=seed, flips=flips, flaws=flaws)
+def opened(folder: Path, *, flaws: bool = False, seed: int = 3) -> Photographs:
+    return Photographs(folder, side=32, target_side=64, seed=seed, flaws=flaws)
 
 
 def test_a_batch_is_the_picture_with_its_own_camera(tmp_path: Path) -> None:
