@@ -189,12 +189,23 @@ def inverted(
     """The chain from a source's frames, but the first `skip`, to their heads in 3D; the same for
     every viewpoint."""
     matting = matting_stage(settings, machine, networks)
-    face = FaceCrop(networks.finder, choose=settings.face, smooth=settings.smooth)
+    face = FaceCrop(
+        networks.finder,
+        crop_px=crop_side(settings.size),
+        choose=settings.face,
+        smooth=settings.smooth,
+    )
     return posed(read(_file_source(source, settings, skip)), matting, face).then(
         Inversion(
             networks.triplane, device=machine.device, dtype=machine.dtype, batch=machine.batch
         )
     )
+
+
+def crop_side(size: int) -> int:
+    """Pixels of a head's crop for pictures of this size: detail is taken from it, and the networks
+    want 256."""
+    return max(256, min(size, 1024))
 
 
 def posed(

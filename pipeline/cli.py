@@ -132,7 +132,19 @@ def _count(text: str) -> int | None:
     default="black",
     help="black, white, #rrggbb, blur, source or transparent.",
 )
-@click.option("--size", type=int, default=512, help="Side of the picture in pixels.")
+@click.option(
+    "--preset",
+    type=choice(config.Preset),
+    default="balanced",
+    help="fast: 256 pixels; balanced: 512; quality: 1024.",
+)
+@click.option(
+    "--size",
+    type=int,
+    default=0,
+    show_default="by the preset",
+    help="Side of the picture in pixels.",
+)
 @click.option(
     "--detail",
     type=choice(config.Detail),

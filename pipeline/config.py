@@ -31,8 +31,12 @@ OnLost = Literal["hold", "source", "blank", "fail"]
 Decoder = Literal["av", "decord", "ffmpeg"]
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
+Preset = Literal["fast", "balanced", "quality"]
 Trim = tuple[Fraction | None, Fraction | None]
 """Seconds from the source's start, [from, to); None is the source's own end."""
+
+PRESET_SIZES_PX = {"fast": 256, "balanced": 512, "quality": 1024}
+"""Side of the picture when no size is asked for."""
 
 BACKGROUNDS = ("black", "white", "blur", "source", "transparent")
 
@@ -50,8 +54,10 @@ class Settings:
     source's, so that the speaker's own motion stays."""
     background: str = "black"
     """black, white, #rrggbb, blur (the source, blurred), source, or transparent."""
-    size: int = 512
-    """Side of the rendered picture in pixels, even."""
+    preset: Preset = "balanced"
+    """What a picture may cost: its size, where none is asked for."""
+    size: int = 0
+    """Side of the picture in pixels, even; 0, which becomes the preset's: 256, 512 or 1024."""
     detail: Detail = "auto"
     """on: take what the source frame shows from the source frame; off: show what the model draws;
     auto: on, but off for the published models, so that their pictures are the original's."""
@@ -99,6 +105,8 @@ class Settings:
         _expect_angle("pitch", self.pitch_rad, MOST_PITCH_RAD)
         for name, known in _CHOICES.items():
             _expect_choice(name, getattr(self, name), known)
+        if not self.size:
+            object.__setattr__(self, "size", PRESET_SIZES_PX[self.preset])
         if self.background not in BACKGROUNDS and not re.fullmatch(
             r"#[0-9a-fA-F]{6}", self.background
         ):
@@ -131,6 +139,7 @@ class Settings:
 
 _CHOICES: dict[str, tuple[str, ...]] = {
     "view": get_args(View),
+    "preset": get_args(Preset),
     "layout": get_args(Layout),
     "detail": get_args(Detail),
     "audio": get_args(Audio),

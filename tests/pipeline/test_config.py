@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tpvideo.pipeline.config import Settings, Trim, parse_angle, parse_smooth, parse_trim
+from tpvideo.pipeline.config import Preset, Settings, Trim, parse_angle, parse_smooth, parse_trim
 from tpvideo.pipeline.errors import ConfigError
 
 
@@ -99,3 +99,9 @@ def test_smoothing_is_automatic_off_or_a_number() -> None:
     assert parse_smooth("0.7") == 0.7
     with pytest.raises(ConfigError, match="got 'much'"):
         parse_smooth("much")
+
+
+@pytest.mark.parametrize(("preset", "size"), [("fast", 256), ("balanced", 512), ("quality", 1024)])
+def test_the_preset_says_the_size_unless_one_is_asked_for(preset: Preset, size: int) -> None:
+    assert Settings(preset=preset).size == size
+    assert Settings(preset=preset, size=300).size == 300
