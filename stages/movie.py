@@ -11,8 +11,8 @@ from __future__ import annotations
 import heapq
 import math
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import av
@@ -160,10 +160,11 @@ class MovieWriter:
             self._sound.add_tracks(whole)
             video = self._video_packets([time - zero for time in times], stream)
             sound = self._sound.packets(zero * time_base)
-            for timed in heapq.merge(video, sound, key=lambda timed: timed[0]):
-                whole.mux(timed[1])
+            with closing(video):  # also when it fails, or a file stays open
+                for timed in heapq.merge(video, sound, key=lambda timed: timed[0]):
+                    whole.mux(timed[1])
 
-    def _video_packets(self, times: list[int], target: VideoStream) -> Iterator[Timed]:
+    def _video_packets(self, times: list[int], target: VideoStream) -> Generator[Timed, None, None]:
         """The packets of all segments, each with its decoding time in seconds."""
         assert self._info is not None
         time_base = self._info.time_base

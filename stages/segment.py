@@ -6,6 +6,7 @@ on with the very pictures that it would have made undisturbed.
 
 from __future__ import annotations
 
+import errno
 from contextlib import suppress
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from tpvideo.stages.media import file_url
 KEYFRAMES_S = 2
 """Longest time between keyframes, and so the length of a fragment."""
 FRAGMENTS = "frag_keyframe+delay_moov"
+PROBE_BYTES = 1 << 20
 
 
 def segment_format(target: Path, recipe: Recipe) -> str:
@@ -74,9 +76,14 @@ class SegmentWriter:
         self._mux(frame)
 
     def finish(self) -> int:
-        """Complete the file; how many frames its packets are out of order by, at most."""
+        """Complete the file; how many frames its packets are out of order by, at most.
+
+        Raises:
+            av.error.FFmpegError, OSError: the disk did not take all of it.
+        """
         self._mux(None)
         self._container.close()
+        self._expect_whole()
         places = {time: place for place, time in enumerate(sorted(self._written))}
         return max(place - places[time] for place, time in enumerate(self._written))
 
@@ -86,6 +93,17 @@ class SegmentWriter:
             self._container.close()
         with suppress(OSError):  # not there, or its folder is gone
             self.path.unlink()
+
+    def _expect_whole(self) -> None:
+        """Read the file back: FFmpeg tells of no full disk where it writes fragments."""
+        with suppress(av.error.FFmpegError), av.open(file_url(self.path)) as written:
+            packets = [packet for packet in written.demux(video=0) if packet.size]
+            # Sizes may differ, for a container writes H.264 in its own form.
+            if len(packets) == len(self._written) and not any(p.is_corrupt for p in packets):
+                return
+        with open(self.path, "ab") as file:  # asked once more, the system says why
+            file.write(bytes(PROBE_BYTES))
+        raise OSError(errno.EIO, "the disk did not take all that was written")
 
     def _mux(self, frame: VideoFrame | None) -> None:
         packets = self._stream.encode(frame)

@@ -81,7 +81,7 @@ def header(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, str]
         )
     try:
         config = json.loads(metadata.pop("config"))
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, RecursionError) as error:
         raise WeightsError(f"{path} has a damaged configuration: {error}") from error
     if not isinstance(config, dict):
         raise WeightsError(f"{path} has a damaged configuration: not a table")
@@ -89,9 +89,15 @@ def header(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, str]
 
 
 def tensors(path: str | os.PathLike[str]) -> dict[str, Tensor]:
-    """All tensors of a model file, by key."""
+    """All tensors of a model file, by key, in memory.
+
+    Raises:
+        WeightsError: it is missing, damaged or cut short.
+    """
     try:
-        return load_file(path)
+        # What safetensors gives is a window into the file, and the process would end by SIGBUS
+        # when somebody writes a shorter one in its place.
+        return {key: tensor.clone() for key, tensor in load_file(path).items()}
     except (SafetensorError, OSError) as error:
         raise WeightsError(f"cannot read {path} as safetensors: {_line(error)}") from error
 

@@ -1,0 +1,459 @@
+"""Faults in the middle of a run: one line, the documented exit code, and nothing left behind."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import av
+import pytest
+import small_run
+import torch
+from films import pass_through
+from parts import INFO, Add, Collect, Event, Numbers, fail_at
+from small_run import OPTIONS, small_networks
+from synthetic import write_clip
+
+from tpvideo.pipeline import app, cli, read, runner
+from tpvideo.pipeline.errors import OutputError, StageError, StallError
+from tpvideo.pipeline.exits import FAILED
+from tpvideo.pipeline.frame import StreamInfo
+from tpvideo.pipeline.signals import Terminated
+from tpvideo.stages.decode import FileSource
+from tpvideo.stages.face import FaceCrop
+from tpvideo.stages.invert import Inversion
+from tpvideo.stages.matting import NoMatting
+from tpvideo.stages.movie import MovieWriter
+from tpvideo.stages.render import NovelView
+from tpvideo.stages.segment import SegmentWriter
+from tpvideo.weights import store
+
+FRAMES = 9
+LAST = FRAMES - 1
+END_S = 60.0
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    """Nine frames of 96 x 64 with a tone, alone in a folder."""
+    return write_clip(tmp_path / "talk.mp4", FRAMES, sound=[(0.0, 0.3)])
+
+
+@pytest.fixture
+def run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str]]:
+    """The command with the smallest networks: (exit code, standard error)."""
+    monkeypatch.setattr(app, "load_networks", small_networks)
+
+    def run(*arguments: object) -> tuple[int, str]:
+        with pytest.raises(SystemExit) as caught:
+            cli.main([*map(str, arguments), *OPTIONS, "--progress", "none"])
+        return int(caught.value.code or 0), capsys.readouterr().err
+
+    return run
+
+
+def expect_one_line(code_and_said: tuple[int, str], *words: str) -> None:
+    code, said = code_and_said
+    assert code == FAILED
+    assert said.startswith("tpvideo: error: ")
+    assert said.count("\n") == 1
+    assert [word for word in words if word not in said] == []
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+# --- a stage raises -------------------------------------------------------------------------
+
+
+def failing_source(number: int) -> Callable[[FileSource], Iterator[Any]]:
+    whole = FileSource.__iter__
+
+    def frames(self: FileSource) -> Iterator[Any]:
+        for frame in whole(self):
+            if frame.stamp.index == number:
+                raise ValueError("injected")
+            yield frame
+
+    return frames
+
+
+def failing_stage(stage: type[Any], number: int) -> Callable[[Any, Sequence[Any]], list[Any]]:
+    whole = stage.process
+
+    def process(self: Any, items: Sequence[Any]) -> list[Any]:
+        if any(item.stamp.index == number for item in items):
+            raise ValueError("injected")
+        return list(whole(self, items))
+
+    return process
+
+
+def failing_sink(number: int) -> Callable[[MovieWriter, Any], None]:
+    whole = MovieWriter.consume
+
+    def consume(self: MovieWriter, item: Any) -> None:
+        if item.stamp.index == number:
+            raise ValueError("injected")
+        whole(self, item)
+
+    return consume
+
+
+@pytest.mark.parametrize("number", [0, FRAMES // 2, LAST])
+@pytest.mark.parametrize("where", ["decode", "matting", "face", "invert", "render", "encode"])
+def test_a_stage_that_raises_is_named_with_its_frame_and_leaves_nothing(
+    where: str,
+    number: int,
+    clip: Path,
+    run: Callable[..., tuple[int, str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stages = {"matting": NoMatting, "face": FaceCrop, "invert": Inversion, "render": NovelView}
+    if where == "decode":
+        monkeypatch.setattr(FileSource, "__iter__", failing_source(number))
+    elif where == "encode":
+        monkeypatch.setattr(MovieWriter, "consume", failing_sink(number))
+    else:
+        monkeypatch.setattr(stages[where], "process", failing_stage(stages[where], number))
+    name = "nomatting" if where == "matting" else where
+    result = run(clip, "-o", clip.with_name("out.mp4"), "--batch-size", 1)
+    expect_one_line(result, f"{name} failed on frame {number}: injected")
+    assert names(clip.parent) == ["talk.mp4"]
+
+
+def test_a_sink_that_fails_while_it_opens_leaves_nothing(
+    clip: Path, run: Callable[..., tuple[int, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise av.error.OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(SegmentWriter, "_add_stream", refuse)
+    expect_one_line(run(clip, "-o", clip.with_name("out.mp4")), "no space left on device")
+    assert names(clip.parent) == ["talk.mp4"]
+
+
+# --- the disk -------------------------------------------------------------------------------
+
+COPY = """
+import resource, sys
+from pathlib import Path
+from films import pass_through
+from tpvideo.pipeline.errors import OutputError
+
+size = int(sys.argv[3])
+resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+try:
+    pass_through(Path(sys.argv[1]), Path(sys.argv[2]))
+except OutputError as error:
+    sys.exit(str(error))
+"""
+
+
+def child(
+    *arguments: object, code: str | None = None, **more: Any
+) -> subprocess.CompletedProcess[str]:
+    """A Python process with the tests' helpers."""
+    program = [small_run.__file__] if code is None else ["-c", code]
+    environment = os.environ | {"PYTHONPATH": str(Path(small_run.__file__).parent)}
+    return subprocess.run(
+        [sys.executable, *program, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=END_S,
+        env=environment,
+        **more,
+    )
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows limits no file sizes")
+@pytest.mark.parametrize("room", [0, 700, 3000, 6000])
+def test_a_file_that_may_not_grow_fails_the_run_and_leaves_nothing(clip: Path, room: int) -> None:
+    ended = child(clip, clip.with_name("out.mp4"), room, code=COPY)
+    assert ended.returncode == FAILED, ended.stderr
+    assert ended.stderr.startswith(f"cannot write {clip.with_name('out.mp4')}: ")
+    assert ended.stderr.count("\n") == 1
+    assert names(clip.parent) == ["talk.mp4"]
+
+
+def test_a_file_that_may_grow_enough_is_whole(clip: Path) -> None:
+    """So that the test above fails for the reason it says."""
+    ended = child(clip, clip.with_name("out.mp4"), 10_000_000, code=COPY)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert names(clip.parent) == ["out.mp4", "talk.mp4"]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 100 kB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=100k", "tpvideo-test", str(disk)]
+    mounted = shutil.which("mount") and subprocess.run(mount, capture_output=True, text=True)
+    if not mounted or mounted.returncode:
+        pytest.skip("a full disk needs the right to mount a tmpfs")
+    try:
+        yield disk
+    finally:
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+@pytest.mark.parametrize("taken_kb", [0, 40, 90, 98])
+def test_a_full_disk_is_noticed_wherever_it_fills_up(
+    taken_kb: int, small_disk: Path, tmp_path: Path
+) -> None:
+    source = write_clip(tmp_path / "talk.mp4", 40, sound=[(0.0, 1.6)])
+    (small_disk / "other").write_bytes(bytes(1000 * taken_kb))
+    with pytest.raises(OutputError, match="no space left on device"):
+        pass_through(source, small_disk / "out.mov", codec="prores")
+    assert names(small_disk) == ["other"]
+
+
+def test_a_full_disk_fails_the_run_and_leaves_nothing(
+    clip: Path, small_disk: Path, run: Callable[..., tuple[int, str]]
+) -> None:
+    (small_disk / "other").write_bytes(bytes(96_000))
+    target = small_disk / "out.mov"
+    result = run(clip, "-o", target, "--codec", "prores")
+    expect_one_line(result, f"cannot write {target}", "no space left on device")
+    assert names(small_disk) == ["other"]
+
+
+def test_an_output_folder_that_disappears_fails_the_run(
+    clip: Path, run: Callable[..., tuple[int, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = clip.parent / "results"
+    folder.mkdir()
+    whole = MovieWriter.consume
+
+    def consume(self: MovieWriter, item: Any) -> None:
+        if item.stamp.index == FRAMES // 2:
+            shutil.rmtree(folder)
+        whole(self, item)
+
+    monkeypatch.setattr(MovieWriter, "consume", consume)
+    expect_one_line(run(clip, "-o", folder / "out.mp4"), "cannot write", "no such file")
+    assert names(clip.parent) == ["talk.mp4"]
+
+
+# --- the source -----------------------------------------------------------------------------
+
+
+class Stalling(Numbers):
+    """Gives a few numbers and then nothing, until it is let go."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(count)
+        self.is_let_go = threading.Event()
+
+    def __iter__(self) -> Iterator[int]:
+        yield from super().__iter__()
+        self.is_let_go.wait()
+
+
+class Interrupted(Stalling):
+    """The same, but it can be woken."""
+
+    def interrupt(self) -> None:
+        self.is_let_go.set()
+
+
+def test_a_source_that_stalls_fails_the_run_and_is_woken() -> None:
+    source, sink = Interrupted(3), Collect()
+    with pytest.raises(StageError, match="decode failed on frame 3: the source gave no fr") as told:
+        read(source).then(Add()).into(sink, stall_timeout_s=0.2).run()
+    assert isinstance(told.value.__cause__, StallError)
+    assert source.calls == sink.calls == ["open", "close"]
+
+
+def test_a_source_that_cannot_be_woken_is_left_behind_and_not_closed(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(runner, "GRACE_S", 0.1)
+    source, sink = Stalling(3), Collect()
+    try:
+        with pytest.raises(StageError, match=r"no frame for 0\.2 s; .*--stall-timeout"):
+            read(source).then(Add()).into(sink, stall_timeout_s=0.2).run()
+        assert source.calls == ["open"]  # a thread reads it still
+        assert sink.calls == ["open", "close"]
+        assert "its thread is left behind" in caplog.text
+    finally:
+        source.is_let_go.set()
+
+
+def test_ctrl_c_twice_ends_a_run_whose_source_stalls(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "GRACE_S", 0.1)
+    source = Stalling(1)
+    pipeline = read(source).into(Collect(before=lambda _: pipeline.abort()))
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            pipeline.run()
+    finally:
+        source.is_let_go.set()
+
+
+def test_a_slow_stage_is_no_stall() -> None:
+    first = Event()
+    release = threading.Timer(0.6, first.set)
+    release.start()
+    sink = Collect(before=lambda _: first.wait())
+    report = read(Numbers(20)).into(sink, capacity=1, stall_timeout_s=0.1).run()
+    release.join()
+    assert report.frames == 20
+
+
+def test_a_camera_that_is_unplugged_fails_the_run_or_ends_it(tmp_path: Path) -> None:
+    gone = OSError(errno.ENODEV, "No such device")
+    source, sink = Numbers(99, before=fail_at(30, gone)), Collect()
+    with pytest.raises(StageError, match=r"decode failed on frame 30: .*No such device"):
+        read(source).then(Add()).into(sink, live=True).run()
+    assert source.calls == sink.calls == ["open", "close"]
+    ended = Collect()
+    assert read(Numbers(30)).into(ended, live=True).run().frames == len(ended.items)
+    assert ended.calls == ["open", "finish", "close"]
+
+
+# --- weights --------------------------------------------------------------------------------
+
+
+def test_weights_that_are_cut_short_after_the_check_are_refused(
+    clip: Path,
+    run: Callable[..., tuple[int, str]],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    weights = tmp_path / "own.safetensors"
+    shutil.copyfile(store.find("default"), weights)
+    whole, load = store.tensors, app.load_networks
+
+    def cut_and_read(path: Path) -> dict[str, torch.Tensor]:
+        os.truncate(path, path.stat().st_size // 2)
+        return whole(path)
+
+    monkeypatch.setattr(store, "tensors", cut_and_read)
+    monkeypatch.setattr(app, "load_networks", _REAL_LOAD)
+    result = run(clip, "-o", clip.with_name("out.mp4"), "--model", weights)
+    expect_one_line(result, f"cannot read {weights} as safetensors")
+    assert names(tmp_path) == ["own.safetensors", "talk.mp4"]
+    assert load is small_networks
+
+
+_REAL_LOAD = app.load_networks
+
+
+def test_weights_that_are_cut_short_after_they_were_read_change_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "own.safetensors"
+    store.save(path, {"weight": torch.arange(400_000.0)}, {})
+    tensors = store.tensors(path)
+    os.truncate(path, 1000)
+    assert tensors["weight"].sum() == torch.arange(400_000.0).sum()
+
+
+# --- signals --------------------------------------------------------------------------------
+
+
+class Started:
+    """The command in a process of its own, with a clip that lasts longer than the test."""
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        self.target = folder / "out.mp4"
+        source = write_clip(folder / "talk.mp4", 2000)
+        command = [sys.executable, small_run.__file__, str(source), "-o", str(self.target)]
+        environment = os.environ | {"PYTHONPATH": str(Path(small_run.__file__).parent)}
+        self.process = subprocess.Popen(
+            [*command, *options],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            if line.startswith("frames are written"):
+                break
+
+    def end(self, *numbers: signal.Signals) -> tuple[int, str]:
+        """Send the signals; the exit code and what is said after."""
+        for number in numbers:
+            self.process.send_signal(number)
+            if number is not numbers[-1]:
+                assert self.process.stderr is not None
+                self.process.stderr.readline()  # it says that it is stopping
+        _, said = self.process.communicate(timeout=END_S)
+        return self.process.returncode, said
+
+
+POSIX = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+
+
+@POSIX
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_a_signal_that_ends_programs_leaves_nothing_and_its_own_code(
+    name: str, tmp_path: Path
+) -> None:
+    number = signal.Signals[name]
+    code, said = Started(tmp_path, "--progress", "none").end(number)
+    assert code == 128 + number
+    assert said == f"tpvideo: ended by {name}; nothing was written\n"
+    assert names(tmp_path) == ["talk.mp4"]
+
+
+@POSIX
+def test_ctrl_c_leaves_a_shorter_whole_film(tmp_path: Path) -> None:
+    code, said = Started(tmp_path, "--progress", "none").end(signal.SIGINT)
+    assert (code, said) == (130, "")
+    assert names(tmp_path) == ["out.mp4", "talk.mp4"]
+    with av.open(str(tmp_path / "out.mp4")) as film:
+        assert 0 < sum(packet.size > 0 for packet in film.demux(video=0)) < 2000
+
+
+@POSIX
+def test_a_killed_run_leaves_only_hidden_files_and_the_next_run_takes_them_away(
+    tmp_path: Path, run: Callable[..., tuple[int, str]]
+) -> None:
+    code, _ = Started(tmp_path, "--progress", "none").end(signal.SIGKILL)
+    assert code == -signal.SIGKILL
+    assert names(tmp_path) == [".out.mp4.part", "talk.mp4"]
+    write_clip(tmp_path / "talk.mp4", FRAMES)
+    code, said = run(tmp_path / "talk.mp4", "-o", tmp_path / "out.mp4", "--overwrite")
+    assert (code, said) == (0, "")
+    assert names(tmp_path) == ["out.mp4", "talk.mp4"]
+
+
+@POSIX
+def test_a_program_started_with_nohup_survives_the_end_of_its_terminal(tmp_path: Path) -> None:
+    sink = Collect(before=lambda item: os.kill(os.getpid(), signal.SIGHUP) if item == 3 else None)
+    previous = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert read(Numbers(9)).into(sink).run().frames == 9
+    finally:
+        signal.signal(signal.SIGHUP, previous)
+
+
+@POSIX
+def test_a_signal_while_parts_open_closes_what_was_open() -> None:
+    class Slow(Collect):
+        def open(self, info: StreamInfo) -> None:
+            super().open(info)
+            signal.raise_signal(signal.SIGTERM)
+
+    from tpvideo.pipeline.signals import endings_raise
+
+    source, sink = Numbers(3), Slow()
+    with endings_raise(), pytest.raises(Terminated) as told:
+        read(source).into(sink).run()
+    assert (told.value.code, told.value.signal) == (128 + signal.SIGTERM, "SIGTERM")
+    assert source.calls == sink.calls == ["open", "close"]
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert INFO.frames is None
