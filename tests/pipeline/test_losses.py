@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -72,6 +73,18 @@ def test_a_loss_without_a_place_joins_its_like_and_no_other() -> None:
     found.add("track left out")
     found.add("track left out", Stamp(0, 0))
     assert [(loss.count, loss.first) for loss in found.found] == [(2, None), (1, Stamp(0, 0))]
+
+
+def test_another_run_goes_on_with_what_was_lost() -> None:
+    earlier, later = Losses(), Losses()
+    earlier.add("track left out")
+    earlier.add("eyes shut", Stamp(3, 253))
+    later.restore(json.loads(json.dumps(earlier.state())))
+    later.add("eyes shut", Stamp(4, 254))
+    assert later.found == (
+        Loss("track left out", 1),
+        Loss("eyes shut", 2, Stamp(3, 253), Stamp(4, 254)),
+    )
 
 
 def test_the_memory_of_an_endless_run_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
