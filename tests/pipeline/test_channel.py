@@ -10,6 +10,7 @@ import pytest
 from parts import DEADLINE_S, Event
 
 from tpvideo.pipeline.channel import Cancelled, Channel, EndOfStream
+from tpvideo.pipeline.checkpoint import Checkpoint
 
 
 class Caller(threading.Thread):
@@ -175,3 +176,12 @@ def test_live_channel_drops_the_oldest_and_counts_it() -> None:
         channel.put(item)
     assert channel.get_batch(5, 0.0) == [3, 4]
     assert channel.dropped == 3
+
+
+def test_a_checkpoint_is_never_in_a_batch_with_others() -> None:
+    channel = Channel[int | Checkpoint](9)
+    marks = [Checkpoint(3), Checkpoint(4)]
+    for item in (0, 1, 2, marks[0], 3, marks[1], 4, 5):
+        channel.put(item)
+    batches = [channel.get_batch(2, None) for _ in range(6)]
+    assert batches == [[0, 1], [2], [marks[0]], [3], [marks[1]], [4, 5]]

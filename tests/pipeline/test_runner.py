@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import pytest
 from parts import INFO, Add, Collect, Event, Later, Numbers, fail_at
 
-from tpvideo.pipeline import Pipeline, Stage, Stamp, StreamInfo, read
-from tpvideo.pipeline.errors import InputError, StageError
+from tpvideo.pipeline import Pipeline, Stage, Stamp, StreamInfo, read, runner
+from tpvideo.pipeline.checkpoint import Checkpoint, State
+from tpvideo.pipeline.errors import InputError, ResumeError, StageError
 
 ENDLESS = 10**9
 
@@ -489,3 +490,78 @@ def test_a_source_that_waits_can_see_that_the_run_has_failed() -> None:
 
 def fail_in_batch(items: Sequence[int]) -> None:
     raise ValueError("broken")
+
+
+# --- checkpoints ----------------------------------------------------------------------------
+
+
+class Sum(Stage[int, int]):
+    """Adds up what came so far."""
+
+    batch = 4
+
+    def __init__(self) -> None:
+        self.total = 0
+        self.sizes: list[int] = []
+
+    def process(self, items: Sequence[int]) -> Iterator[int]:
+        self.sizes.append(len(items))
+        for item in items:
+            self.total += item
+            yield self.total
+
+    def state(self) -> State:
+        return {"total": self.total}
+
+    def restore(self, state: State) -> None:
+        self.total = state["total"]
+
+
+class Keeping(Collect):
+    """Remembers each checkpoint, and how many items came before it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept: list[tuple[int, Checkpoint]] = []
+
+    def keep(self, checkpoint: Checkpoint) -> None:
+        self.kept.append((len(self.items), checkpoint))
+
+
+def test_a_checkpoint_holds_what_each_stage_knew_between_two_frames(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(runner, "CHECKPOINT_FRAMES", (6, 6))
+    sink, stage = Keeping(), Sum()
+    report = read(Numbers(15)).then(Add()).then(stage).into(sink, checkpoints=True).run()
+    assert [(count, mark.frames) for count, mark in sink.kept] == [(6, 6), (12, 12)]
+    for count, mark in sink.kept:
+        assert [state["stage"] for state in mark.states] == [{}, {"total": sink.items[count - 1]}]
+    assert stage.sizes == [4, 2, 4, 2, 3]  # each begins anew at a checkpoint
+    assert report.frames == 15
+
+
+def test_a_resumed_chain_goes_on_with_what_it_knew() -> None:
+    sink = Keeping()
+    begin = Checkpoint(6, 0, ({"stage": {"total": 1000}, "losses": None},))
+    report = read(Numbers(3)).then(Sum()).into(sink, resume=begin).run()
+    assert sink.items == [1000, 1001, 1003]
+    assert (report.earlier_frames, report.frames) == (6, 3)
+
+
+def test_a_state_that_does_not_fit_is_refused() -> None:
+    for states in ((), ({"stage": {"other": 1}, "losses": None},), ({},)):
+        pipeline = read(Numbers(3)).then(Sum()).into(Keeping(), resume=Checkpoint(6, 0, states))
+        with pytest.raises(ResumeError, match="what the stages remember of earlier frames"):
+            pipeline.run()
+
+
+def test_live_input_and_sinks_that_keep_nothing_have_no_checkpoints(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(runner, "CHECKPOINT_FRAMES", (2, 2))
+    live, plain = Keeping(), Collect()
+    read(Numbers(9)).into(live, live=True, capacity=20, checkpoints=True).run()
+    assert live.kept == []
+    read(Numbers(9)).into(plain, checkpoints=True).run()
+    assert plain.items == list(range(9))
