@@ -218,7 +218,10 @@ class Actors:
         """Ask every busy worker once a second, and hand on what has been answered."""
         for busy in self._busy.values():
             if busy.question is None and time.monotonic() - busy.asked_s > PROGRESS_INTERVAL_S:
-                busy.question, busy.asked_s = busy.actor.progress.remote(), time.monotonic()
+                busy.question, busy.asked_s = (
+                    busy.actor.progress.options(max_task_retries=0).remote(),
+                    time.monotonic(),
+                )
         asked = {busy.question: busy for busy in self._busy.values() if busy.question is not None}
         if not asked:
             return
