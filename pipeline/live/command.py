@@ -11,7 +11,6 @@ import click
 
 from tpvideo.pipeline import config, progress
 from tpvideo.pipeline.live.controls import ZOOMS, Controls
-from tpvideo.pipeline.live.presets import PRESETS
 from tpvideo.pipeline.live.wishes import parse_delay, parse_size
 from tpvideo.pipeline.options import choice, parse_face, parsed
 
@@ -70,8 +69,19 @@ LINE_S = 5.0
 @click.option(
     "--smooth", metavar="auto|off|0..1", callback=parsed(config.parse_smooth), default="auto"
 )
-@click.option("--size", type=int, default=512, help="Side of the picture in pixels.")
-@click.option("--preset", type=click.Choice(list(PRESETS)), default="balanced")
+@click.option(
+    "--preset",
+    type=choice(config.Preset),
+    default="balanced",
+    help="fast: 256 pixels without the source's detail; balanced: 512; quality: 1024.",
+)
+@click.option(
+    "--size",
+    type=int,
+    default=0,
+    show_default="by the preset",
+    help="Side of the picture in pixels; cheaper presets are enlarged to it.",
+)
 @click.option(
     "--max-latency",
     "max_latency_s",

@@ -10,7 +10,7 @@ from PIL import Image as Pillow
 
 from tpvideo.pipeline.frame import Image, Inverted, Stamp, StreamInfo
 from tpvideo.pipeline.live.controls import Controls, Panel
-from tpvideo.pipeline.live.presets import PRESETS
+from tpvideo.pipeline.live.presets import WITHOUT_DETAIL, drawn_px
 from tpvideo.pipeline.stage import Stage
 from tpvideo.stages.backdrop import parse_backdrop
 from tpvideo.stages.render import NovelView, resized
@@ -92,7 +92,7 @@ class LiveView(Stage[Inverted, Shown]):
         controls = self._panel.controls
         if controls is self._seen:
             return
-        view, preset = self.view, PRESETS[controls.preset]
+        view = self.view
         view.yaw_rad, view.pitch_rad, view.zoom = (
             controls.yaw_rad,
             controls.pitch_rad,
@@ -100,8 +100,8 @@ class LiveView(Stage[Inverted, Shown]):
         )
         if self._seen is None or controls.background != self._seen.background:
             view.backdrop = parse_backdrop(controls.background)
-        view.size = min(self.size, preset.drawn_px)
-        view.detail = self._may_take_detail and preset.takes_detail
+        view.size = drawn_px(controls.preset, self.size)
+        view.detail = self._may_take_detail and controls.preset != WITHOUT_DETAIL
         self._seen = controls
 
     def _picture(self, item: Inverted) -> Image:
