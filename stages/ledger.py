@@ -95,9 +95,11 @@ class Ledger:
         """Make the folder, hold it against other processes, and clear what is not in the ledger.
 
         Raises:
-            OutputError: another process is writing the same target.
+            OutputError: another process is writing the same target, or the folder is a link.
             OSError: the folder cannot be made.
         """
+        if self.folder.is_symlink():  # what it leads to is not ours to clear
+            raise OutputError(self._target, f"{self.folder} is a link; remove it")
         self.folder.mkdir(exist_ok=True)
         self._lock = _locked(self.folder / LOCK)
         if self._lock is None:

@@ -16,6 +16,7 @@ from films import frame_times
 from synthetic import numbered
 
 from tpvideo.pipeline.checkpoint import Checkpoint
+from tpvideo.pipeline.errors import OutputError
 from tpvideo.pipeline.frame import Rendered, Stamp, StreamInfo
 from tpvideo.stages.encode import FileSink
 from tpvideo.stages.ledger import Ledger
@@ -114,6 +115,16 @@ def test_the_frames_that_are_kept_can_be_counted(tmp_path: Path) -> None:
     assert ledger.kept_frames() == 0
     write(tmp_path / "x.mp4", range(6), keep_at=(2, 4), finish=False)
     assert ledger.kept_frames() == 4
+
+
+def test_a_folder_that_a_link_leads_to_is_left_alone(tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "thesis.txt").write_text("mine")
+    (tmp_path / ".x.mp4.part").symlink_to(precious)
+    with pytest.raises(OutputError, match="is a link; remove it"):
+        write(tmp_path / "x.mp4", range(3))
+    assert (precious / "thesis.txt").read_text() == "mine"
 
 
 def test_states_come_back_as_they_were(tmp_path: Path) -> None:
