@@ -197,7 +197,10 @@ class FileSource:
                 if upright.grade.transfer is not None:
                     name = upright.grade.transfer
                     self.notices.append(f"high dynamic range ({name}) was tone-mapped to BT.709")
+            damage.concealed += frame.is_corrupt
             yield frame.pts, _later(upright, frame)
+        if damage.concealed:
+            self.notices.append(f"damaged pictures are shown as well as can be: {damage.concealed}")
         if damage.packets:
             self.notices.append(f"damaged packets were skipped: {damage.packets}")
 
@@ -247,6 +250,8 @@ class Damage:
     """How much of a stream could not be read."""
 
     packets: int = 0
+    concealed: int = 0
+    """Frames that came, but not whole: their decoder filled in what it could not read."""
     unshown: int = 0
     """Packets that the file itself says not to show, as an edit list does."""
 
