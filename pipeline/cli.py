@@ -15,6 +15,7 @@ import click
 
 from tpvideo.pipeline import config, progress
 from tpvideo.pipeline.batch.command import batch_command
+from tpvideo.pipeline.benchmark.command import bench_command
 from tpvideo.pipeline.doctor import doctor
 from tpvideo.pipeline.errors import ConfigError, TpvideoError, in_one_line
 from tpvideo.pipeline.exits import INTERRUPTED, exit_code
@@ -291,7 +292,9 @@ def render(
     return exit_code(account)
 
 
-program = Program(render, [batch_command(render), live, verify, weights, doctor])
+program = Program(
+    render, [batch_command(render), live, verify, bench_command(render), weights, doctor]
+)
 
 
 def _kept(error: BaseException, arguments: Sequence[str] | None) -> str | None:
