@@ -38,7 +38,10 @@ def cut(
     reach = 2 * max(1.0, scale)
     left, top = (int(v) for v in np.floor(corners.min(axis=0) - reach))
     right, bottom = (int(v) for v in np.ceil(corners.max(axis=0) + reach))
-    region = Pillow.fromarray(_region(picture, (top, bottom, left, right), outside))
+    pixels = _region(picture, (top, bottom, left, right), outside)
+    if outside == "matte" and pixels.min() == pixels.max():  # as inside a frame that is all person
+        return np.full((crop_px, crop_px), pixels.flat[0], np.uint8)
+    region = Pillow.fromarray(pixels)
     affine = picture_from_crop.copy()
     affine[:, 2] -= (left, top)
     if scale >= 2:

@@ -17,6 +17,7 @@ from tpvideo.pipeline.frame import Image
 from tpvideo.stages import geometry
 from tpvideo.stages.cut import cut
 from tpvideo.stages.networks.landmarks import STRIDE, FaceDetector, LandmarkNet, Landmarks
+from tpvideo.stages.networks.lean import fold_norms
 from tpvideo.stages.pixels import to_tensor
 from tpvideo.weights import store
 
@@ -229,7 +230,12 @@ def _verdict(said: Landmarks, apart_sides: float) -> float:
 
 
 def _ready(network: _Network, device: torch.device | str) -> _Network:
-    return network.eval().requires_grad_(False).to(device)
+    network.eval().requires_grad_(False)
+    for module in network.modules():
+        if isinstance(module, torch.nn.Sequential):
+            fold_norms(module)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network.to(device)
 
 
 def _whole(side_px: int) -> int:

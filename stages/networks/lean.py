@@ -42,14 +42,14 @@ def make_lean(network: TriPlaneNet, dtype: torch.dtype = torch.float32) -> TriPl
 
 
 def fold_norms(chain: nn.Sequential) -> None:
-    """Move every batch norm of a chain that follows a convolution into it, and let the leaky
-    ReLUs behind other modules work in place."""
+    """Move every batch norm of a chain that follows a convolution into it, and let the
+    activations behind other modules work in place."""
     for place in range(1, len(chain)):
         before, module = chain[place - 1], chain[place]
         if isinstance(module, nn.BatchNorm2d) and isinstance(before, nn.Conv2d):
             absorb(before, module)
             chain[place] = nn.Identity()
-        elif isinstance(module, nn.LeakyReLU):
+        elif isinstance(module, nn.LeakyReLU | nn.SiLU):
             module.inplace = True
 
 

@@ -66,3 +66,10 @@ def test_a_square_far_outside_is_all_border() -> None:
 def test_the_result_of_a_turn_has_the_crops_size() -> None:
     affine = image_from_crop(CropFit(np.array([5.0, 90.0]), 300.0, math.pi / 3), 64)
     assert cut(ramp(100, 80), affine, 64).shape == (64, 64, 3)
+
+
+def test_a_matte_of_one_value_stays_it() -> None:
+    turned = np.array([[0.5, -0.1, 40.0], [0.1, 0.5, 40.0]])
+    crop = cut(np.full((100, 120), 200, np.uint8), turned, 48, "matte")
+    assert crop.shape == (48, 48) and crop.dtype == np.uint8
+    assert (crop == 200).all()
