@@ -13,8 +13,10 @@ from parts import Add, Collect, Event, Numbers, fail_at
 
 import tpvideo
 from tpvideo.pipeline import Pipeline, Report, cli, progress, read
+from tpvideo.pipeline.checkpoint import Checkpoint
 from tpvideo.pipeline.config import Settings
 from tpvideo.pipeline.errors import NoFaceError
+from tpvideo.stages.ledger import Ledger
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
@@ -215,6 +217,28 @@ def test_an_aborted_run_says_that_nothing_was_written(
     with_pipeline(monkeypatch, pipeline)
     code, _, complaint = run(capsys, "talk.mp4", "--quiet")
     assert (code, complaint.strip()) == (130, "tpvideo: interrupted; nothing was written")
+
+
+def test_an_aborted_run_says_what_to_type_to_go_on(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    target = tmp_path / "my out.mp4"
+    ledger = Ledger(target)
+    ledger.begin()
+    ledger.next_path(".mp4").write_bytes(b"segment")
+    ledger.add(ledger.next_path(".mp4"), range(200), 0)
+    ledger.keep(Checkpoint(200))
+    ledger.end(keep=True)
+    pipeline = read(Numbers(10**9, before=lambda n: pipeline.abort() if n == 4 else None)).into(
+        Collect()
+    )
+    with_pipeline(monkeypatch, pipeline)
+    code, _, complaint = run(capsys, "talk.mp4", "-o", str(target), "--quiet")
+    assert (code, complaint.strip()) == (
+        130,
+        "tpvideo: interrupted; 200 frames are kept; to go on, type: "
+        f"tpvideo --resume talk.mp4 -o '{target}' --quiet",
+    )
 
 
 def test_progress_goes_to_standard_error_in_lines_where_there_is_no_terminal(

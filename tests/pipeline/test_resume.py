@@ -92,18 +92,6 @@ def test_a_killed_run_is_continued_to_the_very_same_film(
     assert names_in(left.parent) == {"out.mp4"}
 
 
-def test_losses_before_and_after_the_interruption_are_told_together(
-    source: Path, tmp_path: Path
-) -> None:
-    target = tmp_path / "out.mp4"
-    interrupted.run(source, target, "--at", "20")  # frames 18 to 22 show no face
-    report = render(source, target, resume=True)
-    (loss,) = report.told_losses()
-    assert loss.startswith("5 x no face") and loss.endswith("(frames 18-22)")
-    times = frame_times(target)
-    assert f"{float(times[18] - times[0]):.2f}" in loss
-
-
 @pytest.mark.parametrize("where", ["join", "keep"])
 def test_a_run_killed_at_the_worst_moment_is_continued(
     source: Path, undisturbed: Path, left: Path, where: str
@@ -144,15 +132,18 @@ def test_without_its_memory_a_stage_makes_another_film(
         assert content(target)[0] != content(undisturbed)[0], part
 
 
-def test_a_picture_that_is_held_is_remembered(
+def test_a_run_killed_while_the_face_was_lost_remembers_the_picture_and_the_loss(
     source: Path, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, other = tmp_path / "first", tmp_path / "other"
     first.mkdir()
-    interrupted.run(source, first / "out.mp4", "--at", "21")
+    interrupted.run(source, first / "out.mp4", "--at", "21")  # frames 18 to 22 show no face
     shutil.copytree(first, other)
-    render(source, first / "out.mp4", resume=True)
+    (loss,) = render(source, first / "out.mp4", resume=True).told_losses()
     assert content(first / "out.mp4") == content(undisturbed)
+    times = frame_times(first / "out.mp4")
+    assert loss.startswith("5 x no face") and loss.endswith("(frames 18-22)")
+    assert f"{float(times[18] - times[0]):.2f}" in loss
     monkeypatch.setattr(NovelView, "restore", lambda *_: None)
     render(source, other / "out.mp4", resume=True)
     assert content(other / "out.mp4")[0] != content(undisturbed)[0]

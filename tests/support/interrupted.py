@@ -1,8 +1,8 @@
 """A small run in a process of its own that ends itself, with a signal, at a given moment.
 
 `python interrupted.py SOURCE TARGET [--at WHERE] [--signal NAME] [--settings JSON]`: WHERE is
-a frame ("30", before it is written), "join" (in the middle of it) or "keep" (a segment is on the
-disk, the ledger not yet). Prints how many frames there were and came, or the error in one line.
+a frame ("30", before it is written), "join" (in the middle of it) or "keep" (one more segment is on
+the disk, the ledger not yet). Prints how many frames there were and came, or the error in one line.
 """
 
 from __future__ import annotations
@@ -124,10 +124,10 @@ def _end_itself(where: str, number: int) -> None:
     if where == "join":
         MovieWriter._video_packets = half  # type: ignore[method-assign]
     if where == "keep":
-        write, kept = Ledger._write_times, iter(range(9))
+        write = Ledger._write_times
 
         def second(self: Ledger, count: int) -> None:
-            if next(kept) == 1:
+            if count:
                 end()
             write(self, count)
 
