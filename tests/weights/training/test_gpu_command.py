@@ -47,7 +47,7 @@ def write_settings(path: Path, runs: Path, raw_side: int) -> None:
 
 
 def run(pack: Path, folder: Path, **environment: str) -> None:
-    command = [str(BASH), str(ROOT / "weights/training/gpu.sh"), str(pack), str(folder / "out")]
+    command = [str(BASH), str(ROOT / "bench/train_on_gpu.sh"), str(pack), str(folder / "out")]
     done = subprocess.run(
         [*command, "0.1", str(folder / "run.toml")],
         env={**os.environ, "PYTHON": sys.executable, "OMP_NUM_THREADS": "1", **environment},

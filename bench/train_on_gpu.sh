@@ -2,7 +2,7 @@
 # Fill minutes of a GPU with training: render heads on all cores, pack them, train, and write what
 # the next time needs in pieces of at most 15.5 MiB. docs/training.md explains it.
 #
-#   bash weights/training/gpu.sh PACK OUT MINUTES [SETTINGS.toml]
+#   bash bench/train_on_gpu.sh PACK OUT MINUTES [SETTINGS.toml]
 #
 # PACK     the head asset pack
 # OUT      gets light.pt.000, ... (a checkpoint), model.safetensors, the last contact sheet, log.txt
@@ -13,7 +13,7 @@
 # before it trains; while it trains it goes on rendering for the next call, with a core or two left
 # free.
 set -euo pipefail
-cd "$(dirname "$0")/../.."
+cd "$(dirname "$0")/.."
 pack=$1 out=$2 minutes=$3 settings=${4:-weights/training/gpu.toml}
 began=$SECONDS
 runs=$(sed -n 's/^output = "\(.*\)"$/\1/p' "$settings")
