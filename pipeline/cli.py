@@ -17,7 +17,7 @@ from tpvideo.pipeline import config, progress
 from tpvideo.pipeline.batch.command import batch_command
 from tpvideo.pipeline.benchmark.command import bench_command
 from tpvideo.pipeline.doctor import doctor
-from tpvideo.pipeline.errors import ConfigError, TpvideoError, in_one_line
+from tpvideo.pipeline.errors import ConfigError, TpvideoError, in_one_line, printable
 from tpvideo.pipeline.exits import INTERRUPTED, exit_code
 from tpvideo.pipeline.live.command import live
 from tpvideo.pipeline.options import choice, parse_face, parsed
@@ -302,4 +302,4 @@ def _kept(error: BaseException, arguments: Sequence[str] | None) -> str | None:
 
 
 def _complain(text: str) -> None:
-    click.echo(f"tpvideo: {text}", err=True)
+    click.echo(f"tpvideo: {printable(text)}", err=True)

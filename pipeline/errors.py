@@ -95,6 +95,11 @@ class StageError(TpvideoError):
         self.frames = frames
 
 
+def printable(text: str) -> str:
+    """A text that may hold a file's name, without what would steer a terminal or break a line."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
 def in_one_line(error: BaseException) -> str:
     """What to tell a person: a stage's own complaint says more than where it arose."""
     cause = error.__cause__

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from tpvideo.pipeline.errors import printable
 from tpvideo.pipeline.metrics import COLUMNS, Report
 from tpvideo.pipeline.runner import Pipeline
 
@@ -61,7 +62,7 @@ def show_outcome(report: Report, target: Path) -> None:
     before = f"after {report.earlier_frames} of an earlier run, " if report.earlier_frames else ""
     Console(highlight=False, soft_wrap=True).print(
         f"{how}{before}{report.frames} frames in {report.elapsed_s:.1f} s ({rate:.2f} a second): "
-        f"{target}",
+        f"{printable(str(target))}",
         markup=False,
     )
     for line in report.told_losses():
@@ -82,7 +83,8 @@ def show_table(report: Report) -> None:
 class _Lines(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         # sys.stderr is looked up anew, because a bar puts its own in place while it is shown.
-        sys.stderr.write(f"tpvideo: {record.levelname.lower()}: {record.getMessage()}\n")
+        text = printable(record.getMessage())
+        sys.stderr.write(f"tpvideo: {record.levelname.lower()}: {text}\n")
 
 
 def _say_line(pipeline: Pipeline) -> None:

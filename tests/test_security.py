@@ -114,6 +114,16 @@ def test_any_name_can_be_read_and_written(
     assert sorted(os.listdir("out")) == sorted(AWKWARD)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows forbids these names")
+def test_a_name_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("\x1b[2J\x1b]0;owned\x07.mp4", "a\r\nb.mp4", os.fsdecode(b"caf\xe9.mp4")):
+        with pytest.raises(SystemExit):
+            cli.main([name])
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1
+        assert said.rstrip("\n").isprintable()
+
+
 @pytest.mark.parametrize("name", ["http://localhost/a.mp4", "concat:a.mp4|b.mp4", "pipe:0", "-"])
 def test_an_address_is_no_more_than_the_name_of_a_file(name: str) -> None:
     with pytest.raises(InputError, match="no such file"):
