@@ -15,10 +15,11 @@ from typing import Any
 from tpvideo.pipeline import app
 from tpvideo.pipeline.config import Settings
 from tpvideo.pipeline.errors import OutputError, TpvideoError, in_one_line
-from tpvideo.pipeline.exits import MEANINGS, exit_code
+from tpvideo.pipeline.exits import exit_code, meaning
 from tpvideo.pipeline.metrics import Report
 from tpvideo.pipeline.record import Record, file_facts, report_as_json, settings_as_json
 from tpvideo.pipeline.runner import Pipeline
+from tpvideo.pipeline.signals import Terminated
 from tpvideo.stages.facts import media_facts
 
 LIBRARIES = ("av", "numpy", "onnxruntime", "Pillow", "torch")
@@ -41,7 +42,7 @@ class Recording:
         report = outcome if isinstance(outcome, Report) else self._so_far()
         return Record(
             exit_code=code,
-            outcome=MEANINGS[code],
+            outcome=meaning(code),
             error=None if isinstance(outcome, Report) else _said(outcome),
             begun=self.begun.isoformat(timespec="seconds"),
             settings=settings_as_json(self.settings),
@@ -138,6 +139,8 @@ def _module(name: str) -> str:
 
 
 def _said(error: BaseException) -> str:
+    if isinstance(error, Terminated):
+        return f"ended by {error.signal}"
     return "interrupted" if isinstance(error, KeyboardInterrupt) else in_one_line(error)
 
 

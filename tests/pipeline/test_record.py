@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from tpvideo.pipeline import Report, Stamp, Timing
 from tpvideo.pipeline.config import Settings
 from tpvideo.pipeline.errors import ConfigError, InputError, NoFaceError, OutputError
-from tpvideo.pipeline.exits import exit_code
+from tpvideo.pipeline.exits import exit_code, meaning
 from tpvideo.pipeline.losses import Loss
 from tpvideo.pipeline.record import (
     Record,
@@ -21,6 +22,7 @@ from tpvideo.pipeline.record import (
     report_as_json,
     settings_as_json,
 )
+from tpvideo.pipeline.signals import Terminated
 
 LOST = Loss("eyes shut", 2, Stamp(3, 253), Stamp(4, 254), stage="render")
 REPORT = Report(
@@ -130,6 +132,17 @@ def test_a_report_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> N
         record().write(tmp_path / "missing" / "report.json")
 
 
+def test_every_code_has_a_meaning() -> None:
+    assert {code: meaning(code) for code in (0, 1, 2, 3, 130, 143)} == {
+        0: "done",
+        1: "failed",
+        2: "wrong usage",
+        3: "done with losses",
+        130: "interrupted",
+        143: "interrupted",
+    }
+
+
 @pytest.mark.parametrize(
     ("outcome", "code"),
     [
@@ -137,6 +150,7 @@ def test_a_report_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> N
         (REPORT, 3),
         (Report((Timing("decode"),), 1.0, is_stopped=True, losses=(LOST,)), 130),
         (KeyboardInterrupt(), 130),
+        (Terminated(signal.SIGTERM), 143),
         (ConfigError("yaw"), 2),
         (NoFaceError("none"), 1),
         (MemoryError(), 1),

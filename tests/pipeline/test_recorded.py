@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 
 import av
@@ -18,6 +19,7 @@ from tpvideo.pipeline import app, recorded
 from tpvideo.pipeline.config import Settings
 from tpvideo.pipeline.frame import Image
 from tpvideo.pipeline.record import read_record, sha256_of
+from tpvideo.pipeline.signals import Terminated
 from tpvideo.stages.facefinder import FaceBox, FaceReading
 from tpvideo.weights import store
 
@@ -134,6 +136,15 @@ def test_an_aborted_run_is_recorded_as_interrupted(tmp_path: Path) -> None:
         recording.pipeline.run()
     record = read_record(report)
     assert (record.exit_code, record.error) == (130, "interrupted")
+
+
+def test_a_run_ended_by_the_system_says_by_what(tmp_path: Path) -> None:
+    source, out, report = clip(tmp_path / "talk.mp4"), tmp_path / "o.mp4", tmp_path / "r.json"
+    with pytest.raises(Terminated), recorded.recorded(report, source, out, Settings()):
+        raise Terminated(signal.SIGTERM)
+    record = read_record(report)
+    assert (record.exit_code, record.outcome) == (143, "interrupted")
+    assert record.error == "ended by SIGTERM"
 
 
 @pytest.mark.parametrize(
