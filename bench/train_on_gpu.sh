@@ -33,9 +33,12 @@ if ! "$python" -c 'import tpvideo' 2>/dev/null; then # not installed, and perhap
 fi
 
 render() { # MINUTES WORKERS; a file is either whole or not there
+    # Seeds that no earlier call used, and none below 1000000, where the held-out ones are.
+    local seed0=$((1000000 + $(date +%s) % 1000000 * 10))
+    echo "rendering from seed $seed0" >>"$runs/log.txt"
     timeout -k 5 "$(awk "BEGIN{print 60 * $1}")" \
-        "$python" -m tpvideo.weights.training.heads "$runs/heads" --pack "$pack" --seed0 1000000 \
-        --count 1000000 --lenses 2 --wide 0 --variety --workers "$2" ${HEADS_OPTIONS:-} \
+        "$python" -m tpvideo.weights.training.heads "$runs/heads" --pack "$pack" --seed0 $seed0 \
+        --count 20000 --lenses 2 --wide 0 --variety --workers "$2" ${HEADS_OPTIONS:-} \
         >>"$runs/heads.txt" 2>&1 || true
 }
 cores=$(nproc)

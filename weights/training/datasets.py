@@ -70,20 +70,20 @@ def open_folder(
 
 
 def lay_mean_surface(sampler: Sampler, network: TriPlaneNet) -> None:
-    """Give a model that lays its pictures on a mean head the surface of this dataset's heads.
+    """Give a model that lays its pictures on a mean head the surface of this dataset's heads,
+    unless it brought one from the model that it starts from.
 
     Raises:
-        ConfigError: the first dataset has no depth to take it from, and the model none yet.
+        ConfigError: it has none, and the first dataset has no depth to take one from.
     """
-    if not network.canonical:
+    if not network.canonical or network.surface.any():
         return
     first = sampler
     while isinstance(first, Mixture | Lanes):
         first = first.samplers[0]
-    if isinstance(first, HeadViews):
-        network.surface.copy_(mean_surface(first, network.side, network.decoder.box))
-    elif not network.surface.any():
+    if not isinstance(first, HeadViews):
         raise ConfigError(
             "a model with canonical = true needs a mean head: name packed views first, or a model "
             "that has one as `start`"
         )
+    network.surface.copy_(mean_surface(first, network.side, network.decoder.box))

@@ -130,7 +130,9 @@ def test_several_folders_are_drawn_from_by_their_shares(
     assert [trainer.views.batch(2).geometry is None for _ in range(12)] == kinds
 
 
-def test_a_run_starts_from_a_model_where_its_tensors_fit(folder: Path, tmp_path: Path) -> None:
+def test_a_run_starts_from_a_model_where_its_tensors_fit(
+    folder: Path, views: Path, tmp_path: Path
+) -> None:
     torch.manual_seed(7)
     model = {**SIZES, "image_channels": 3}
     other = TriPlaneNet(**model)
@@ -139,6 +141,12 @@ def test_a_run_starts_from_a_model_where_its_tensors_fit(folder: Path, tmp_path:
     trainer = Trainer(published(folder, tmp_path / "out", start=start), CPU)
     for name, value in other.state_dict().items():
         assert torch.equal(trainer.network.state_dict()[name], value), name
+    surface = torch.full((SIZES["side"], SIZES["side"]), 0.125)
+    model = {**model, "canonical": True}
+    canonical = {**other.state_dict(), "surface": surface}
+    store.save(tmp_path / "other.safetensors", canonical, model)
+    trainer = Trainer(published(views, tmp_path / "out", start=start, model=model), CPU)
+    assert torch.equal(trainer.network.surface, surface)  # not that of these views
     with pytest.raises(WeightsError, match=r"trunks = 'ir-se50' needs .*model_ir_se50.pth"):
         Trainer(published(folder, tmp_path / "out", trunks="ir-se50"), CPU)
 
