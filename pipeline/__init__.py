@@ -13,6 +13,7 @@ from tpvideo.pipeline.frame import (
     StreamInfo,
     Views,
 )
+from tpvideo.pipeline.losses import Loss, Losses
 from tpvideo.pipeline.metrics import Report, Timing
 from tpvideo.pipeline.runner import Flow, Pipeline, read
 from tpvideo.pipeline.stage import Sink, Source, Stage
@@ -24,6 +25,8 @@ __all__ = [
     "Flow",
     "Head",
     "Inverted",
+    "Loss",
+    "Losses",
     "Matted",
     "Pipeline",
     "Posed",

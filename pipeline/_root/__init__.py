@@ -108,7 +108,8 @@ def render(
     The other arguments are the fields of `tpvideo.pipeline.config.Settings` and explained there.
 
     Returns:
-        How many frames were written, and where the time went.
+        How many frames were written, where the time went, and what was lost on the way, such as
+        frames without a face.
 
     Raises:
         ConfigError: a setting makes no sense.
