@@ -38,7 +38,7 @@ from tpvideo.stages.networks.triplanenet import TriPlaneNet
 from tpvideo.stages.precision import working_dtype
 from tpvideo.stages.provenance import Provenance
 from tpvideo.stages.render import NovelView
-from tpvideo.stages.views import EachFile, SeveralViews
+from tpvideo.stages.views import EachFile, EachView, SeveralViews
 from tpvideo.weights import store
 
 INSIGHTFACE_PACK = "buffalo_l"
@@ -119,7 +119,7 @@ def _key(source: Path, settings: Settings, machine: Machine) -> dict[str, str]:
 def assemble_views(
     source: Path,
     yaws_rad: Sequence[float],
-    sink: EachFile,
+    sink: EachView,
     settings: Settings,
     networks: Networks,
 ) -> Pipeline:
@@ -128,7 +128,8 @@ def assemble_views(
     Args:
         source: a video or a photograph.
         yaws_rad: where the cameras stand; the settings' own yaw is not used.
-        sink: a file for each of them; those made to resume go on where a run like this stopped.
+        sink: takes a picture for each of them; an EachFile whose files are made to resume goes
+            on where a run like this stopped.
         settings: everything else.
         networks: of an earlier load_networks.
 
@@ -140,7 +141,9 @@ def assemble_views(
     asked = [replace(settings, yaw_rad=yaw_rad) for yaw_rad in yaws_rad]
     # What the stages remember is of all views together.
     together = {"views": " ".join(map(str, yaws_rad))}
-    begin = sink.recover([_key(source, each, machine) | together for each in asked])
+    begin = None
+    if isinstance(sink, EachFile):
+        begin = sink.recover([_key(source, each, machine) | together for each in asked])
     machine = working_machine(machine, networks)
     views = [novel_view(each, machine, networks.triplane) for each in asked]
     chain = inverted(source, settings, machine, networks, skip=begin.frames if begin else 0)

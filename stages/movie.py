@@ -11,7 +11,8 @@ from __future__ import annotations
 import heapq
 import math
 import os
-from collections.abc import Generator, Iterator, Mapping
+import shutil
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -85,6 +86,20 @@ class MovieWriter:
             if self._segment is None:
                 self._segment = self._next_segment(self._info)
             self._segment.encode(item)
+
+    def take(self, path: Path, times: Sequence[int], delay: int) -> None:
+        """Take over a segment that was encoded elsewhere; its file is moved away.
+
+        Args:
+            path: of a file such as SegmentWriter makes, at this film's size and with its recipe.
+            times: of its frames, in ticks of the source, later than all before.
+            delay: what SegmentWriter.finish returned.
+        """
+        with encoder_errors(self._target):
+            self._end_segment()
+            place = self.ledger.next_path(path.suffix)
+            shutil.move(path, place)
+            self.ledger.add(place, times, delay)
 
     def keep(self, checkpoint: Checkpoint) -> None:
         """End the segment here and let everything so far outlast the process.

@@ -57,6 +57,18 @@ def _workers(ctx: click.Context, param: click.Parameter, text: str) -> int | Non
     return int(text)
 
 
+def _split(ctx: click.Context, param: click.Parameter, text: str) -> float | None:
+    if text == "off":
+        return None
+    try:
+        minutes = float(text)
+    except ValueError:
+        minutes = 0.0
+    if not 0 < minutes < 1e6:
+        raise click.BadParameter(f"must be off or minutes, got {text}", ctx, param)
+    return 60 * minutes
+
+
 def _cluster(ctx: click.Context, param: click.Parameter, text: str | None) -> str | None:
     if text is None:
         return None
@@ -113,6 +125,14 @@ def _cluster(ctx: click.Context, param: click.Parameter, text: str | None) -> st
     help="Workers on a Ray cluster (ray:auto, ray:HOST:PORT), or on one that is started here.",
 )
 @click.option(
+    "--split",
+    "split_s",
+    metavar="off|MINUTES",
+    callback=_split,
+    default="10",
+    help="On a cluster, films at least twice as long are rendered in parts of this length.",
+)
+@click.option(
     "--retry",
     "retries",
     type=click.IntRange(0, 100),
@@ -140,6 +160,7 @@ def batch(
     yaws_rad: tuple[float, ...],
     workers: int | None,
     cluster: str | None,
+    split_s: float | None,
     retries: int,
     fail_fast: bool,
     overwrite: bool,
@@ -171,7 +192,7 @@ def batch(
         manifest.read()
         _show_plan(examine(tasks, manifest, overwrite=overwrite))
         return 0
-    request = Request(settings, workers, cluster, retries, fail_fast, style)
+    request = Request(settings, workers, cluster, split_s, retries, fail_fast, style)
     with folder.held():
         manifest = Manifest(folder, digest)
         manifest.read()
@@ -187,6 +208,8 @@ class Request:
     workers: int | None
     cluster: str | None
     """None is this machine; else the address of a cluster, empty to start one here."""
+    split_s: float | None
+    """Length of a part, on a cluster."""
     retries: int
     fail_fast: bool
     style: Style
@@ -267,6 +290,7 @@ def _hands(tasks: Sequence[Task], folder: Folder, request: Request) -> Pool | Ac
     if request.cluster is not None:
         from tpvideo.pipeline.batch.ray_cluster import Actors
 
+        job = replace(job, split_s=request.split_s)
         return Actors(job, request.cluster or None, request.workers, most=len(tasks))
     from tpvideo.pipeline.batch.machine import crew
     from tpvideo.pipeline.batch.pool import Pool

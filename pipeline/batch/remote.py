@@ -12,7 +12,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -120,6 +120,12 @@ def publish(local: Path, url: str) -> Mark:
         return mark_from(files.info(path))
     except Exception as error:
         raise OutputError(url, _line(error)) from error
+
+
+def remove(url: str) -> None:
+    """Remove a file that is no longer needed; one that stays does no harm."""
+    with suppress(Exception):  # stores raise what their libraries raise
+        file_system(url).rm_file(url.partition("://")[2])
 
 
 class RemoteFolder:

@@ -97,6 +97,11 @@ class Batch:
     _attempts: dict[str, int] = field(default_factory=dict)
     _crashed: set[str] = field(default_factory=set)
     _is_abort_sent: bool = False
+    _split_tasks: dict[str, Outcome] = field(default_factory=dict)
+    """By the source: the task that was split, with what its parts took so far."""
+    _parts_left: dict[str, int] = field(default_factory=dict)
+    _broken: set[str] = field(default_factory=set)
+    """Sources of which a part failed."""
 
     def run(self, tasks: Sequence[Task], about: Mapping[str, Any]) -> list[Outcome]:
         """Carry out all tasks; returns when none is left or under way.
@@ -117,7 +122,7 @@ class Batch:
                     self.watcher.moved(event)
                 else:
                     self._ended(event)
-        for task in (*self._waiting, *self._alone):
+        for task in self._never_begun():
             self._keep(Outcome(task, "unstarted", "the batch was stopped before its turn"))
         return self.outcomes
 
@@ -125,6 +130,15 @@ class Batch:
         """Hand out nothing further; a second call drops what is under way. From a signal."""
         self.is_aborting = self.is_stopping
         self.is_stopping = True
+
+    def _never_begun(self) -> list[Task]:
+        """Each source once, also when it had been split."""
+        left = {task.source: task for task in (*self._waiting, *self._alone)}
+        return [
+            replace(task, part=None, joins=0)
+            for source, task in left.items()
+            if source not in self._broken
+        ]
 
     @property
     def _is_left(self) -> bool:
@@ -138,18 +152,18 @@ class Batch:
             self._submit(self._alone.popleft())
 
     def _submit(self, task: Task) -> None:
-        self._running.add(task.source)
-        self._attempts[task.source] = self._attempts.get(task.source, 0) + 1
+        self._running.add(task.key)
+        self._attempts[task.key] = self._attempts.get(task.key, 0) + 1
         self.watcher.begun(task, self.workers.submit(task))
 
     def _ended(self, outcome: Outcome) -> None:
         task = outcome.task
-        self._running.discard(task.source)
-        attempts = self._attempts[task.source]
+        self._running.discard(task.key)
+        attempts = self._attempts[task.key]
         outcome = replace(outcome, attempts=attempts)
         if outcome.state == "failed" and not self.is_stopping:
-            if outcome.is_crash and task.source not in self._crashed:
-                self._crashed.add(task.source)
+            if outcome.is_crash and task.key not in self._crashed:
+                self._crashed.add(task.key)
                 self._alone.append(task)
                 self.watcher.again(outcome, "once more, on its own, when the others are done")
                 return
@@ -157,9 +171,56 @@ class Batch:
                 self._waiting.append(task)
                 self.watcher.again(outcome, f"attempt {attempts + 1} of {self.retries + 1}")
                 return
-        self._keep(outcome)
+        if outcome.state == "split":
+            self._split(outcome)
+            return
+        if task.part is not None:
+            self._part_ended(outcome)
+        else:
+            self._keep(self._joined(outcome) if task.joins else outcome)
         if outcome.state == "failed" and self.fail_fast:
             self.is_stopping = self.is_aborting = True
+
+    def _split(self, outcome: Outcome) -> None:
+        """Hand out the parts instead; the film is joined when all of them are there."""
+        self._split_tasks[outcome.task.source] = replace(outcome, parts=())
+        self._parts_left[outcome.task.source] = len(outcome.parts)
+        self._waiting.extendleft(reversed(outcome.parts))
+        self.watcher.again(outcome, f"in {len(outcome.parts)} parts")
+
+    def _part_ended(self, outcome: Outcome) -> None:
+        """Count a part; with the last one comes the joining, and with a bad one the film's end."""
+        source = outcome.task.source
+        whole = self._split_tasks[source]
+        gathered = replace(
+            whole,
+            frames=whole.frames + outcome.frames,
+            elapsed_s=whole.elapsed_s + outcome.elapsed_s,
+            cpu_s=whole.cpu_s + outcome.cpu_s,
+            notices=(*whole.notices, *outcome.notices),
+        )
+        self._split_tasks[source] = gathered
+        self._parts_left[source] -= 1
+        self.watcher.again(outcome, f"{self._parts_left[source]} parts to come")
+        if outcome.state != "done" and source in self._parts_left:
+            self._waiting = deque(task for task in self._waiting if task.source != source)
+            if source not in self._broken:
+                self._broken.add(source)
+                self._keep(replace(outcome, task=whole.task))
+        elif not self._parts_left[source] and source not in self._broken:
+            count = outcome.task.part.of if outcome.task.part else 0
+            self._waiting.appendleft(replace(whole.task, joins=count))
+
+    def _joined(self, outcome: Outcome) -> Outcome:
+        """The outcome of a film, of its parts and their joining together."""
+        parts = self._split_tasks[outcome.task.source]
+        return replace(
+            outcome,
+            task=parts.task,
+            elapsed_s=parts.elapsed_s + outcome.elapsed_s,
+            cpu_s=parts.cpu_s + outcome.cpu_s,
+            notices=(*parts.notices, *outcome.notices),
+        )
 
     def _keep(self, outcome: Outcome) -> None:
         self.outcomes.append(outcome)

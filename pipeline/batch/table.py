@@ -44,17 +44,17 @@ class Tally:
         self._started_s = time.monotonic()
 
     def begun(self, task: Task, worker: str) -> None:
-        self.running[task.source] = Progress(task, worker=worker)
+        self.running[task.key] = Progress(task, worker=worker)
 
     def moved(self, progress: Progress) -> None:
-        if progress.task.source in self.running:
-            self.running[progress.task.source] = progress
+        if progress.task.key in self.running:
+            self.running[progress.task.key] = progress
 
     def again(self, outcome: Outcome, how: str) -> None:
-        self.running.pop(outcome.task.source, None)
+        self.running.pop(outcome.task.key, None)
 
     def ended(self, outcome: Outcome) -> None:
-        if self.running.pop(outcome.task.source, None):
+        if self.running.pop(outcome.task.key, None):
             self._finished_bytes += outcome.task.bytes
         self.counts[outcome.state] += 1
         self.frames += outcome.frames
@@ -110,7 +110,7 @@ class Plain(Tally):
 
     def again(self, outcome: Outcome, how: str) -> None:
         super().again(outcome, how)
-        _say(f"again: {printable(outcome.task.label)}: {outcome.reason}; {how}")
+        _say(_again(outcome, how))
 
     def ended(self, outcome: Outcome) -> None:
         super().ended(outcome)
@@ -160,7 +160,7 @@ class Screen(Tally):
 
     def again(self, outcome: Outcome, how: str) -> None:
         super().again(outcome, how)
-        self.log(f"again: {printable(outcome.task.label)}: {outcome.reason}; {how}")
+        self.log(_again(outcome, how))
 
     def ended(self, outcome: Outcome) -> None:
         super().ended(outcome)
@@ -211,6 +211,12 @@ def described(outcome: Outcome) -> str:
     if outcome.state == "done":
         return f"{what}: {label} ({outcome.frames} frames, {outcome.elapsed_s:.1f} s)"
     return f"{what}: {label}" + (f": {outcome.reason}" if outcome.reason else "")
+
+
+def _again(outcome: Outcome, how: str) -> str:
+    """A line about a file that is not finished yet."""
+    why = f"{outcome.reason}; " if outcome.reason else ""
+    return f"goes on: {printable(outcome.task.label)}: {why}{how}"
 
 
 def printable(name: str) -> str:

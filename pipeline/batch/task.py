@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Literal
 
-State = Literal["done", "failed", "good", "interrupted", "unstarted"]
-"""good: there from an earlier run; interrupted: dropped while under way; unstarted: never begun."""
+State = Literal["done", "failed", "good", "interrupted", "unstarted", "split"]
+"""good: there from an earlier run; interrupted: dropped while under way; unstarted: never begun;
+split: found to be long, and cut into the outcome's parts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,19 @@ class Mark:
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """A stretch of a film that is rendered apart; seconds are from the source's start."""
+
+    number: int
+    of: int
+    begin_s: Fraction
+    end_s: Fraction | None
+    """None is the source's end."""
+    warm_s: Fraction
+    """How much earlier to begin, so that what remembers earlier frames has settled."""
+
+
+@dataclass(frozen=True, slots=True)
 class Task:
     """A source and the results that are wanted of it."""
 
@@ -42,6 +57,16 @@ class Task:
     """Length of the source, for estimates; 0 where unknown."""
     listed: Mark | None = None
     """What a store said of the source; None for a file, which can be asked at any time."""
+    part: Part | None = None
+    """Only this stretch of it."""
+    joins: int = 0
+    """So many parts lie ready and are to be joined."""
+
+    @property
+    def key(self) -> str:
+        """What tells it from every other task of a batch."""
+        part = "" if self.part is None else f"#{self.part.number}"
+        return f"{self.source}{part}{'#' if self.joins else ''}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +105,8 @@ class Outcome:
     """Another attempt may end differently: the fault is not in the source or the settings."""
     is_crash: bool = False
     """The worker died."""
+    parts: tuple[Task, ...] = ()
+    """What a task was split into."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tpvideo.pipeline.batch.remote import fetched, is_remote, publish
+from tpvideo.pipeline.batch.remote import fetched, is_remote, publish, remove
 from tpvideo.pipeline.batch.storage import LocalFolder, mark_of
 from tpvideo.pipeline.batch.task import Made, Outcome, Progress, Target, Task
 from tpvideo.pipeline.config import Settings
@@ -57,6 +58,8 @@ class Job:
     out: str
     """The output folder: a path or a URL."""
     load: Load = load_networks
+    split_s: float | None = None
+    """Films at least twice as long are rendered in parts of at least this length."""
 
 
 class Workbench:
@@ -131,11 +134,17 @@ class Workbench:
 
     def _made(self, task: Task, source: Path, tell: Callable[[Progress], None]) -> Outcome:
         """Render into the output folder, or into one of this machine and upload from there."""
+        if self.job.split_s and task.part is None and not task.joins:
+            from tpvideo.pipeline.batch import parts
+
+            if found := parts.cuts_of(task, source, self.job.settings, self.job.split_s):
+                return Outcome(task, "split", parts=tuple(parts.split(task, found)))
+        act = self._join if task.joins else self._render_part if task.part else self._render
         if not is_remote(self.job.out):
-            return self._render(task, source, LocalFolder(Path(self.job.out)), tell)
+            return act(task, source, LocalFolder(Path(self.job.out)), tell)
         with tempfile.TemporaryDirectory(prefix="tpvideo-") as name:
             folder = LocalFolder(Path(name))
-            outcome = self._render(task, source, folder, tell)
+            outcome = act(task, source, folder, tell)
             made = []
             for each in outcome.made:
                 uploaded = publish(folder.root / each.target.name, self._url(each.target))
@@ -180,6 +189,86 @@ class Workbench:
             poster=sink.poster(),
             notices=tuple(f"{loss.count} x {loss.what}" for loss in report.losses),
         )
+
+    def _render_part(
+        self, task: Task, source: Path, folder: LocalFolder, tell: Callable[[Progress], None]
+    ) -> Outcome:
+        from tpvideo.pipeline import app
+        from tpvideo.pipeline.batch import parts
+        from tpvideo.stages.views import EachView
+
+        part = task.part
+        assert part is not None
+        begin_s = parts.origin_of(source) + part.begin_s
+        settings = parts.part_settings(self.job.settings, part)
+        targets = [
+            replace(target, name=parts.part_name(target, part.number, suffix))
+            for target in task.targets
+            for suffix in parts.suffixes(target, settings)
+        ]
+        paths = [folder.path_for(target.name) for target in targets]
+        wholes = [Path(target.name) for target in task.targets]
+        sinks = [
+            parts.PartSink(path, whole, settings, begin_s)
+            for path, whole in zip(paths[::2], wholes, strict=True)
+        ]
+        yaws = [target.yaw_rad for target in task.targets]
+        pipeline = app.assemble_views(source, yaws, EachView(sinks), settings, self.networks)
+        self._pipeline = pipeline
+        if self._is_abort_asked:
+            raise KeyboardInterrupt
+        with _told(pipeline, task, tell):
+            report = pipeline.run()
+        made = [
+            Made(target, mark)
+            for target, path in zip(targets, paths, strict=True)
+            if (mark := mark_of(path)) is not None
+        ]
+        lost = tuple(
+            f"part {part.number + 1}: {loss.count} x {loss.what}" for loss in report.losses
+        )
+        return Outcome(task, "done", made=tuple(made), frames=report.frames, notices=lost)
+
+    def _join(
+        self, task: Task, source: Path, folder: LocalFolder, tell: Callable[[Progress], None]
+    ) -> Outcome:
+        from tpvideo.pipeline import app
+        from tpvideo.pipeline.batch import parts
+
+        frames, made = 0, []
+        for target in task.targets:
+            names = [
+                parts.part_name(target, number, suffix)
+                for number in range(task.joins)
+                for suffix in parts.suffixes(target, self.job.settings)
+            ]
+            paths = [folder.path_for(name) for name in names]
+            if is_remote(self.job.out):
+                for name, path in zip(names, paths, strict=True):
+                    with fetched(self._url(Target(name, 0.0))) as part:
+                        shutil.move(part, path)
+            settings = replace(self.job.settings, yaw_rad=target.yaw_rad)
+            tags = app.provenance(settings).film_tags() if settings.provenance else {}
+            path = folder.path_for(target.name)
+            frames = parts.join(paths[::2], source, path, settings, tags)
+            if (mark := mark_of(path, with_hash=True)) is not None:
+                made.append(Made(target, mark))
+            self._forget(names, paths)
+        seen = mark_of(source, with_hash=True)
+        if task.listed and seen:
+            seen = replace(task.listed, sha256=seen.sha256)
+        return Outcome(task, "done", made=tuple(made), source=seen, frames=frames)
+
+    def _forget(self, names: Sequence[str], paths: Sequence[Path]) -> None:
+        """Remove the parts that were joined."""
+        for path in paths:
+            path.unlink(missing_ok=True)
+        with suppress(OSError):  # not empty: parts of another film
+            for folder in paths[0].parents[:2]:
+                folder.rmdir()
+        if is_remote(self.job.out):
+            for name in names:
+                remove(self._url(Target(name, 0.0)))
 
     def _assemble(
         self, source: Path, paths: Sequence[Path], task: Task, *, resume: bool

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ from tpvideo.pipeline.batch.manifest import Manifest
 from tpvideo.pipeline.batch.run import Batch, examine, exit_code
 from tpvideo.pipeline.batch.storage import LocalFolder, mark_of
 from tpvideo.pipeline.batch.table import Tally
-from tpvideo.pipeline.batch.task import Made, Outcome, Task
+from tpvideo.pipeline.batch.task import Made, Outcome, Part, Task
 
 TASKS = [task(f"{letter}.mp4", f"{letter}_yaw0.3.mp4") for letter in "abcd"]
 
@@ -133,6 +135,32 @@ def test_only_the_results_that_are_missing_are_made(manifest: Manifest, tmp_path
     assert [outcome.state for outcome in plan.settled] == ["failed"]
     plan = examine([wanted], manifest, overwrite=True)
     assert [target.name for target in plan.wanted[0].targets] == ["a2.mp4"]
+
+
+def in_parts(whole: Task, count: int = 3) -> list[Task]:
+    edges = [Fraction(number) for number in range(count)]
+    parts = [Part(number, count, edge, None, Fraction(0)) for number, edge in enumerate(edges)]
+    return [replace(whole, part=part) for part in parts]
+
+
+def test_a_long_film_is_joined_once_when_all_its_parts_are_there(manifest: Manifest) -> None:
+    whole = TASKS[0]
+    workers = FakeWorkers({"a.mp4": [Outcome(whole, "split", parts=tuple(in_parts(whole)))]})
+    outcomes = carried_out(manifest, workers)
+    assert states(outcomes) == dict.fromkeys("abcd", "done")
+    assert workers.given.count("a.mp4") == 5  # found to be long, three parts, joined
+    assert [outcome.task for outcome in outcomes if outcome.task.source == "a.mp4"] == [whole]
+
+
+def test_a_film_with_a_bad_part_fails_once_and_is_not_joined(manifest: Manifest) -> None:
+    whole = TASKS[0]
+    parts = in_parts(whole)
+    bad = failed(parts[0], "its middle is damaged")
+    workers = FakeWorkers({"a.mp4": [Outcome(whole, "split", parts=tuple(parts)), bad]})
+    outcomes = carried_out(manifest, workers)
+    assert states(outcomes) == {"a": "failed", "b": "done", "c": "done", "d": "done"}
+    assert len(outcomes) == 4
+    assert workers.given.count("a.mp4") < 5
 
 
 @pytest.mark.parametrize(

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from batches import clip, photo, small, task, tiny
+from films import frame_times, read_all, sound_packets
 from PIL import Image as Pillow
 from synthetic import write_clip
 
@@ -15,6 +18,8 @@ from tpvideo.pipeline.batch.storage import sha256_of
 from tpvideo.pipeline.batch.task import Progress, Target, Task
 from tpvideo.pipeline.batch.work import Job, Workbench
 from tpvideo.pipeline.checkpoint import Checkpoint
+from tpvideo.stages.decode import FileSource
+from tpvideo.stages.provenance import read_provenance
 from tpvideo.stages.views import EachFile
 
 YAWS = (-0.3, 0.3)
@@ -137,3 +142,37 @@ def test_what_the_stages_warn_of_is_kept(bench: Workbench, tmp_path: Path) -> No
     assert outcome.state == "done"
     assert any("encoded anew with libopus" in notice for notice in outcome.notices)
     assert bench.run(task(source, "a.mp4")).notices == ()
+
+
+def test_a_long_film_in_parts_is_the_whole_one(tmp_path: Path) -> None:
+    source = write_clip(tmp_path / "a.mp4", 40, options={"g": "10"}, sound=[(0.0, 1.6)])
+    targets = tuple(Target(f"{yaw}.mp4", yaw) for yaw in YAWS)
+    wanted = Task(str(source), targets, "a.mp4")
+    whole = Workbench(Job(small(crf=0), str(tmp_path / "whole"), tiny)).run(wanted)
+    bench = Workbench(Job(small(crf=0), str(tmp_path / "out"), tiny, split_s=0.5))
+    split = bench.run(wanted)
+    assert (split.state, len(split.parts)) == ("split", 2)
+    made = [bench.run(part) for part in reversed(split.parts)]
+    assert [outcome.state for outcome in made] == ["done", "done"], made
+    joined = bench.run(replace(wanted, joins=2))
+    assert (joined.state, joined.frames, whole.frames) == ("done", 40, 40), joined.reason
+    for target in targets:
+        one, other = tmp_path / "whole" / target.name, tmp_path / "out" / target.name
+        assert frame_times(other) == frame_times(one)
+        assert sound_packets(other) == sound_packets(one)
+        pictures = [
+            np.stack([frame.rgb for frame in read_all(FileSource(p))[1]]) for p in (one, other)
+        ]
+        difference = np.abs(pictures[0].astype(int) - pictures[1])
+        assert difference.max() == 0  # at crf 0 the encoder's choices do not show
+        assert read_provenance(other) == read_provenance(one)
+    names = sorted(path.name for path in (tmp_path / "out").rglob("*"))
+    assert names == ["-0.3.mp4", "0.3.mp4"]
+
+
+def test_a_film_of_less_than_two_parts_and_a_photograph_stay_whole(tmp_path: Path) -> None:
+    bench = Workbench(Job(small(), str(tmp_path / "out"), tiny, split_s=1.0))
+    film = write_clip(tmp_path / "a.mp4", 30, options={"g": "10"})
+    assert bench.run(task(film, "a.mp4")).state == "done"
+    assert bench.run(task(photo(tmp_path / "b.png"), "b.png")).state == "done"
+    assert bench.run(task(film, "a.mkv", yaw_rad=0.1)).state == "done"
