@@ -92,7 +92,7 @@ def load_perceptual(metric: Metric) -> nn.Module | None:
 
 
 def face_distance() -> FeatureDistance:
-    """Distance between features of our own landmark network, which is in the package."""
+    """Distance between features of our own landmark network, which is in the package; frozen."""
     path = store.find("face")
     state = {
         name.removeprefix("landmarks."): value.float() if value.is_floating_point() else value
@@ -101,7 +101,7 @@ def face_distance() -> FeatureDistance:
     }
     network = LandmarkNet()
     store.fit(network, state, path)
-    return FeatureDistance(network.features, FACE_TAPS)
+    return FeatureDistance(network.features, FACE_TAPS).requires_grad_(False).eval()
 
 
 def load_identity() -> IdentityNet | None:

@@ -108,7 +108,8 @@ def test_faces_are_cut_out_as_arcface_places_them(yaw: float, pitch: float) -> N
 def test_our_own_face_network_tells_pictures_apart() -> None:
     """It needs no download: its weights are in the package."""
     distance = face_distance()
+    assert not distance.training and not any(p.requires_grad for p in distance.parameters())
     picture = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
     near, far = picture + 0.05, -picture
-    apart = [distance.eval()(picture, other).item() for other in (picture, near, far)]
+    apart = [distance(picture, other).item() for other in (picture, near, far)]
     assert apart[0] == 0 < apart[1] < apart[2]
