@@ -58,7 +58,8 @@ def verify(
     plan = plan_of(out)
     record = None if report is None else read_record(report)
     if record is not None:
-        plan = Plan(trim=_trim_of(record.settings), has_sound=record.settings["audio"] != "none")
+        has_sound = record.settings.get("audio") != "none"
+        plan = Plan(trim=_trim_of(record.settings, report), has_sound=has_sound)
         _expect_same(source, record.source, report)
         _expect_same(out, record.target, report)
     plan = Plan(
@@ -73,11 +74,13 @@ def verify(
     return 1 if broken else 0
 
 
-def _trim_of(settings: Mapping[str, Any]) -> config.Trim | None:
-    if settings["trim"] is None:
-        return None
-    begin, end = (None if end is None else Fraction(end) for end in settings["trim"])
-    return begin, end
+def _trim_of(settings: Mapping[str, Any], report: Path | None) -> config.Trim | None:
+    trim = settings.get("trim")
+    try:
+        begin, end = (None if at is None else Fraction(at) for at in trim or (None, None))
+    except (TypeError, ValueError, ZeroDivisionError) as error:
+        raise InputError(report, f"the trim in the report is no trim: {trim}") from error
+    return None if trim is None else (begin, end)
 
 
 def _expect_same(path: Path, told: Mapping[str, Any], report: Path | None) -> None:

@@ -7,22 +7,17 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from av.audio.stream import AudioStream
-
 from tpvideo.pipeline.metrics import clock_text
-from tpvideo.stages.codecs import MOVIE_FORMATS
-from tpvideo.stages.contents import Contents, Track, read_contents
-from tpvideo.stages.media import Trim, open_media
+from tpvideo.stages.compare_sound import Holder, compare_sound
+from tpvideo.stages.contents import Contents, read_contents
+from tpvideo.stages.media import Trim
 from tpvideo.stages.provenance import read_provenance
-from tpvideo.stages.sound import holds
 
 UNSPECIFIED = 2
 """ITU-T H.273, for primaries, transfer and matrix."""
 BT709 = {"primaries": 1, "transfer": 1, "matrix": 1, "range": 1}
 NEAR = Fraction(1, 4)
 """Of a frame's length: two frames closer than this are the same frame."""
-ANEW_S = Fraction(1, 5)
-"""How far sound that is encoded anew may begin or end elsewhere: its codec warms up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,10 +66,12 @@ def compare(source: Path, out: Path, plan: Plan) -> list[Verdict]:
         said = "pictures carry no times, sound or colour tags"
         return [*verdicts, Verdict("times", True, said), _note(out)]
     shift_s = _shift(wanted, found)
+    holder = Holder(source, out)
+    sound = compare_sound(wanted, found, shift_s, holder, has_sound=plan.has_sound)
     return [
         *verdicts,
         _times(wanted, found, shift_s),
-        _sound(wanted, found, plan, shift_s, _Holder(source, out)),
+        Verdict("sound", *sound),
         _duration(wanted, found, plan),
         _colour(wanted, found),
         _shape(wanted, found),
@@ -170,86 +167,6 @@ def _times(wanted: Contents, found: Contents, shift_s: Fraction) -> Verdict:
         )
         return Verdict("times", False, said)
     return Verdict("times", True, "equal" if is_finer else f"equal within {within_s} s, its tick")
-
-
-def _sound(
-    wanted: Contents, found: Contents, plan: Plan, shift_s: Fraction, holder: _Holder
-) -> Verdict:
-    if not plan.has_sound:
-        count = len(found.tracks)
-        said = f"{count} tracks, though none was wanted" if count else "left out on purpose"
-        return Verdict("sound", not count, said)
-    if len(wanted.tracks) != len(found.tracks):
-        said = f"{len(found.tracks)} of {len(wanted.tracks)} tracks"
-        return Verdict("sound", False, said)
-    if not wanted.tracks:
-        return Verdict("sound", True, "none, as in the source")
-    tracks = []
-    for number, (ours, theirs) in enumerate(zip(wanted.tracks, found.tracks, strict=True), 1):
-        shift_within_s = Fraction(0) if ours.tick_s == theirs.tick_s else found.tick_s
-        within_s = ours.tick_s + theirs.tick_s + shift_within_s
-        complaint = (
-            _packets_complaint(ours, theirs, shift_s, within_s)
-            if ours.codec == theirs.codec
-            else _anew_complaint(ours, theirs, shift_s, holder)
-        )
-        if complaint:
-            return Verdict("sound", False, f"track {number}: {complaint}")
-        anew = "" if ours.codec == theirs.codec else f", encoded anew as {theirs.codec}"
-        tracks.append(f"track {number}: {len(ours.times_s)} packets of {ours.codec}{anew}")
-    return Verdict("sound", True, "; ".join(tracks))
-
-
-def _packets_complaint(
-    ours: Track, theirs: Track, shift_s: Fraction, within_s: Fraction
-) -> str | None:
-    """What is wrong with a track that was to be copied."""
-    if ours.digests != theirs.digests:
-        if ours.codec.startswith("pcm") and ours.whole == theirs.whole:
-            return None  # containers cut it into packets as they like
-        pairs = enumerate(zip(ours.digests, theirs.digests, strict=False))
-        same = min(len(ours.digests), len(theirs.digests))
-        at = next((index for index, (a, b) in pairs if a != b), same)
-        when = f" ({clock_text(float(ours.times_s[at]))})" if at < len(ours.times_s) else ""
-        counts = f"{len(theirs.digests)} of {len(ours.digests)} packets"
-        return f"{counts}, not the source's from packet {at}{when}"
-    pairs_s = zip(ours.times_s, theirs.times_s, strict=True)
-    off_s = [abs(a - shift_s - b) for a, b in pairs_s]
-    if off_s and max(off_s) > within_s:
-        at = off_s.index(max(off_s))
-        when = clock_text(float(ours.times_s[at]))
-        return f"packet {at} ({when}) is {float(off_s[at]):.4f} s off against the pictures"
-    return None
-
-
-@dataclass(frozen=True, slots=True)
-class _Holder:
-    """Says whether a result's container could have held a track of the source as it is."""
-
-    source: Path
-    out: Path
-
-    def could_hold(self, track: Track) -> bool:
-        kind = MOVIE_FORMATS.get(self.out.suffix.lower())
-        with open_media(self.source) as media:
-            stream = media.streams[track.index]
-            return kind is None or (isinstance(stream, AudioStream) and holds(kind, stream))
-
-
-def _anew_complaint(ours: Track, theirs: Track, shift_s: Fraction, holder: _Holder) -> str | None:
-    """What is wrong with a track of another codec."""
-    if holder.could_hold(ours):
-        return f"{theirs.codec}, though {ours.codec} could have been copied"
-    if not ours.times_s or not theirs.times_s:
-        return "it is empty" if ours.times_s else None
-    for word, wanted_s, found_s in (
-        ("begins", ours.times_s[0], theirs.times_s[0]),
-        ("ends", ours.end_s, theirs.end_s),
-    ):
-        off_s = wanted_s - shift_s - found_s
-        if abs(off_s) > ANEW_S:
-            return f"encoded anew as {theirs.codec}, it {word} {float(abs(off_s)):.3f} s off"
-    return None
 
 
 def _duration(wanted: Contents, found: Contents, plan: Plan) -> Verdict:
