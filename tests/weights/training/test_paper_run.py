@@ -83,6 +83,16 @@ def test_the_published_settings_take_steps_on_a_folder_of_photographs(
     assert moved == {"psp_encoder", "triplanenet_encoder"}  # never the generator
 
 
+def test_a_run_on_photographs_shows_and_scores_held_out_ones(folder: Path, tmp_path: Path) -> None:
+    config = published(folder, tmp_path, held_out=folder, look_steps=2)
+    phases = tuple(replace(phase, samples=2) for phase in config.phases)
+    trainer = Trainer(replace(config, phases=phases), CPU)
+    trainer.run()
+    assert trainer.samples == 6 and set(trainer.scores) == {"psnr", "ssim"}
+    names = sorted(path.name for path in tmp_path.glob("sheet-*.png"))
+    assert names == ["sheet-00000004.png", "sheet-00000006.png"]
+
+
 def test_the_same_losses_run_on_our_own_views_beside_the_known_ones(
     views: Path, tmp_path: Path
 ) -> None:
