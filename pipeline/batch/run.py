@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from statistics import median
 from typing import Any, Protocol
 
 from tpvideo.pipeline.batch.manifest import Manifest
@@ -12,6 +14,12 @@ from tpvideo.pipeline.batch.storage import mark_of
 from tpvideo.pipeline.batch.task import Made, Outcome, Progress, Task
 
 POLL_S = 0.5
+
+SLOW_TIMES = 3
+"""A file is slow when it takes so many times as long as others of its length."""
+SLOW_S = 60.0
+"""And at least so long."""
+FEWEST_TO_JUDGE = 5
 
 
 class Workers(Protocol):
@@ -37,6 +45,8 @@ class Watcher(Protocol):
     def ended(self, outcome: Outcome) -> None: ...
 
     def again(self, outcome: Outcome, how: str) -> None: ...
+
+    def slow(self, task: Task, elapsed_s: float, usual_s: float) -> None: ...
 
 
 @dataclass(slots=True)
@@ -100,6 +110,10 @@ class Batch:
     _split_tasks: dict[str, Outcome] = field(default_factory=dict)
     """By the source: the task that was split, with what its parts took so far."""
     _parts_left: dict[str, int] = field(default_factory=dict)
+    _since_s: dict[str, tuple[Task, float]] = field(default_factory=dict)
+    """By the key of what is under way: when it began."""
+    _paces: list[float] = field(default_factory=list)
+    """Seconds a byte of the files that are done."""
     _broken: set[str] = field(default_factory=set)
     """Sources of which a part failed."""
 
@@ -122,6 +136,7 @@ class Batch:
                     self.watcher.moved(event)
                 else:
                     self._ended(event)
+            self._tell_of_slow()
         for task in self._never_begun():
             self._keep(Outcome(task, "unstarted", "the batch was stopped before its turn"))
         return self.outcomes
@@ -153,12 +168,16 @@ class Batch:
 
     def _submit(self, task: Task) -> None:
         self._running.add(task.key)
+        self._since_s[task.key] = task, time.monotonic()
         self._attempts[task.key] = self._attempts.get(task.key, 0) + 1
         self.watcher.begun(task, self.workers.submit(task))
 
     def _ended(self, outcome: Outcome) -> None:
         task = outcome.task
         self._running.discard(task.key)
+        self._since_s.pop(task.key, None)
+        if outcome.state == "done" and task.bytes and not task.joins:
+            self._paces.append(outcome.elapsed_s / task.bytes)
         attempts = self._attempts[task.key]
         outcome = replace(outcome, attempts=attempts)
         if outcome.state == "failed" and not self.is_stopping:
@@ -180,6 +199,17 @@ class Batch:
             self._keep(self._joined(outcome) if task.joins else outcome)
         if outcome.state == "failed" and self.fail_fast:
             self.is_stopping = self.is_aborting = True
+
+    def _tell_of_slow(self) -> None:
+        """Name, once, what takes far longer than files of its length do."""
+        if len(self._paces) < FEWEST_TO_JUDGE:
+            return
+        pace = median(self._paces[-1000:])
+        for key, (task, since_s) in list(self._since_s.items()):
+            elapsed_s, usual_s = time.monotonic() - since_s, pace * task.bytes
+            if task.bytes and elapsed_s > max(SLOW_S, SLOW_TIMES * usual_s):
+                del self._since_s[key]
+                self.watcher.slow(task, elapsed_s, usual_s)
 
     def _split(self, outcome: Outcome) -> None:
         """Hand out the parts instead; the film is joined when all of them are there."""

@@ -53,6 +53,9 @@ class Tally:
     def again(self, outcome: Outcome, how: str) -> None:
         self.running.pop(outcome.task.key, None)
 
+    def slow(self, task: Task, elapsed_s: float, usual_s: float) -> None:
+        """A file takes far longer than others of its length."""
+
     def ended(self, outcome: Outcome) -> None:
         if self.running.pop(outcome.task.key, None):
             self._finished_bytes += outcome.task.bytes
@@ -112,6 +115,9 @@ class Plain(Tally):
         super().again(outcome, how)
         _say(_again(outcome, how))
 
+    def slow(self, task: Task, elapsed_s: float, usual_s: float) -> None:
+        _say(_slow(task, elapsed_s, usual_s))
+
     def ended(self, outcome: Outcome) -> None:
         super().ended(outcome)
         if outcome.state != "good":
@@ -139,6 +145,9 @@ class Json(Tally):
         super().again(outcome, how)
         self._tell("again", how=how, **as_json(outcome))
 
+    def slow(self, task: Task, elapsed_s: float, usual_s: float) -> None:
+        self._tell("slow", source=task.source, elapsed_s=elapsed_s, usual_s=usual_s)
+
     def ended(self, outcome: Outcome) -> None:
         super().ended(outcome)
         self._tell("ended", **as_json(outcome))
@@ -161,6 +170,9 @@ class Screen(Tally):
     def again(self, outcome: Outcome, how: str) -> None:
         super().again(outcome, how)
         self.log(_again(outcome, how))
+
+    def slow(self, task: Task, elapsed_s: float, usual_s: float) -> None:
+        self.log(_slow(task, elapsed_s, usual_s))
 
     def ended(self, outcome: Outcome) -> None:
         super().ended(outcome)
@@ -211,6 +223,11 @@ def described(outcome: Outcome) -> str:
     if outcome.state == "done":
         return f"{what}: {label} ({outcome.frames} frames, {outcome.elapsed_s:.1f} s)"
     return f"{what}: {label}" + (f": {outcome.reason}" if outcome.reason else "")
+
+
+def _slow(task: Task, elapsed_s: float, usual_s: float) -> str:
+    label = printable(task.label)
+    return f"slow: {label}: {_clock(elapsed_s)} so far; its length takes {_clock(usual_s)} usually"
 
 
 def _again(outcome: Outcome, how: str) -> str:

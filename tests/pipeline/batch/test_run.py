@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from batches import FakeWorkers, done, failed, task
 
+from tpvideo.pipeline.batch import run
 from tpvideo.pipeline.batch.manifest import Manifest
 from tpvideo.pipeline.batch.run import Batch, examine, exit_code
 from tpvideo.pipeline.batch.storage import LocalFolder, mark_of
@@ -135,6 +136,31 @@ def test_only_the_results_that_are_missing_are_made(manifest: Manifest, tmp_path
     assert [outcome.state for outcome in plan.settled] == ["failed"]
     plan = examine([wanted], manifest, overwrite=True)
     assert [target.name for target in plan.wanted[0].targets] == ["a2.mp4"]
+
+
+class Slow(FakeWorkers):
+    """Takes an hour for the last file, by the clock it sets."""
+
+    clock_s = 0.0
+
+    def events(self, timeout_s: float):  # type: ignore[no-untyped-def]
+        if self.under_way and self.under_way[0].source == "slow.mp4" and self.clock_s < 3600:
+            self.clock_s = 3600.0
+            return
+        yield from super().events(timeout_s)
+
+
+def test_a_file_that_takes_far_longer_than_its_length_is_named_once(
+    manifest: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[str, float]] = []
+    workers = Slow(at_once=1)
+    monkeypatch.setattr(run.time, "monotonic", lambda: workers.clock_s)
+    tally = Tally(6, 60)
+    monkeypatch.setattr(tally, "slow", lambda task, spent, usual: told.append((task.source, usual)))
+    tasks = [task(f"{number}.mp4", f"{number}_.mp4") for number in range(5)]
+    Batch(workers, tally, manifest).run([*tasks, task("slow.mp4", "s.mp4")], {})
+    assert told == [("slow.mp4", 1.5)]
 
 
 def in_parts(whole: Task, count: int = 3) -> list[Task]:
