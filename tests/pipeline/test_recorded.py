@@ -244,3 +244,14 @@ def test_the_report_is_plain_json(tpvideo: Command, tmp_path: Path) -> None:
     content = json.loads((tmp_path / "r.json").read_text("utf-8"))
     assert content["format"] == "tpvideo report 1"
     assert content["source"]["path"].endswith("tälk.mp4")
+
+
+def test_a_report_with_a_senseless_trim_is_refused(tpvideo: Command, tmp_path: Path) -> None:
+    source, out, report = clip(tmp_path / "talk.mp4"), tmp_path / "out.mp4", tmp_path / "r.json"
+    tpvideo.render(source, out, "--matting", "none", "--report", report)
+    content = json.loads(report.read_text("utf-8"))
+    content["settings"]["trim"] = ["soon", None]
+    report.write_text(json.dumps(content), "utf-8")
+    ended = tpvideo("verify", source, out, "--report", report)
+    assert (ended.code, ended.complaint.count("\n")) == (1, 1)
+    assert "is no trim" in ended.complaint
