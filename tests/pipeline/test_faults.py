@@ -20,7 +20,7 @@ import torch
 from films import pass_through
 from parts import INFO, Add, Collect, Event, Numbers, fail_at
 from small_run import OPTIONS, small_networks
-from synthetic import write_clip
+from synthetic import numbered, write_clip
 
 from tpvideo.pipeline import app, cli, read, runner
 from tpvideo.pipeline.errors import OutputError, StageError, StallError
@@ -38,7 +38,7 @@ from tpvideo.weights import store
 
 FRAMES = 9
 LAST = FRAMES - 1
-END_S = 60.0
+END_S = 120.0
 
 
 @pytest.fixture
@@ -363,16 +363,22 @@ def test_weights_that_are_cut_short_after_they_were_read_change_nothing(tmp_path
 # --- signals --------------------------------------------------------------------------------
 
 
-class Started:
-    """The command in a process of its own, with a clip that lasts longer than the test."""
+@pytest.fixture(scope="module")
+def long_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clip that lasts longer than the tests that end its run."""
+    still = numbered(1)
+    return write_clip(tmp_path_factory.mktemp("long") / "talk.mp4", [still] * 2000)
 
-    def __init__(self, folder: Path, *options: str) -> None:
-        self.target = folder / "out.mp4"
-        source = write_clip(folder / "talk.mp4", 2000)
-        command = [sys.executable, small_run.__file__, str(source), "-o", str(self.target)]
+
+class Started:
+    """The command in a process of its own, once it has written some frames."""
+
+    def __init__(self, source: Path, folder: Path) -> None:
+        target = str(folder / "out.mp4")
+        command = [sys.executable, small_run.__file__, str(source), "-o", target]
         environment = os.environ | {"PYTHONPATH": str(Path(small_run.__file__).parent)}
         self.process = subprocess.Popen(
-            [*command, *options],
+            [*command, "--progress", "none"],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -383,13 +389,9 @@ class Started:
             if line.startswith("frames are written"):
                 break
 
-    def end(self, *numbers: signal.Signals) -> tuple[int, str]:
-        """Send the signals; the exit code and what is said after."""
-        for number in numbers:
-            self.process.send_signal(number)
-            if number is not numbers[-1]:
-                assert self.process.stderr is not None
-                self.process.stderr.readline()  # it says that it is stopping
+    def end(self, number: signal.Signals) -> tuple[int, str]:
+        """Send the signal; the exit code and what is said after."""
+        self.process.send_signal(number)
         _, said = self.process.communicate(timeout=END_S)
         return self.process.returncode, said
 
@@ -400,31 +402,31 @@ POSIX = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such 
 @POSIX
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
 def test_a_signal_that_ends_programs_leaves_nothing_and_its_own_code(
-    name: str, tmp_path: Path
+    name: str, long_clip: Path, tmp_path: Path
 ) -> None:
     number = signal.Signals[name]
-    code, said = Started(tmp_path, "--progress", "none").end(number)
+    code, said = Started(long_clip, tmp_path).end(number)
     assert code == 128 + number
     assert said == f"tpvideo: ended by {name}; nothing was written\n"
-    assert names(tmp_path) == ["talk.mp4"]
+    assert names(tmp_path) == []
 
 
 @POSIX
-def test_ctrl_c_leaves_a_shorter_whole_film(tmp_path: Path) -> None:
-    code, said = Started(tmp_path, "--progress", "none").end(signal.SIGINT)
+def test_ctrl_c_leaves_a_shorter_whole_film(long_clip: Path, tmp_path: Path) -> None:
+    code, said = Started(long_clip, tmp_path).end(signal.SIGINT)
     assert (code, said) == (130, "")
-    assert names(tmp_path) == ["out.mp4", "talk.mp4"]
+    assert names(tmp_path) == ["out.mp4"]
     with av.open(str(tmp_path / "out.mp4")) as film:
         assert 0 < sum(packet.size > 0 for packet in film.demux(video=0)) < 2000
 
 
 @POSIX
 def test_a_killed_run_leaves_only_hidden_files_and_the_next_run_takes_them_away(
-    tmp_path: Path, run: Callable[..., tuple[int, str]]
+    long_clip: Path, tmp_path: Path, run: Callable[..., tuple[int, str]]
 ) -> None:
-    code, _ = Started(tmp_path, "--progress", "none").end(signal.SIGKILL)
+    code, _ = Started(long_clip, tmp_path).end(signal.SIGKILL)
     assert code == -signal.SIGKILL
-    assert names(tmp_path) == [".out.mp4.part", "talk.mp4"]
+    assert names(tmp_path) == [".out.mp4.part"]
     write_clip(tmp_path / "talk.mp4", FRAMES)
     code, said = run(tmp_path / "talk.mp4", "-o", tmp_path / "out.mp4", "--overwrite")
     assert (code, said) == (0, "")
@@ -432,7 +434,7 @@ def test_a_killed_run_leaves_only_hidden_files_and_the_next_run_takes_them_away(
 
 
 @POSIX
-def test_a_program_started_with_nohup_survives_the_end_of_its_terminal(tmp_path: Path) -> None:
+def test_a_program_started_with_nohup_survives_the_end_of_its_terminal() -> None:
     sink = Collect(before=lambda item: os.kill(os.getpid(), signal.SIGHUP) if item == 3 else None)
     previous = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
