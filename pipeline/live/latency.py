@@ -19,7 +19,11 @@ RECENT = 200
 """How many of the newest latencies the moving figures are over."""
 
 RATE_S = 3.0
-"""How far back the moving frame rate looks."""
+FEW = 4
+"""How far back the moving frame rate looks: in time, and at least in pictures."""
+
+STOPPED_S = 10.0
+"""After so long without a picture there is no rate."""
 
 SHARES = (0.5, 0.95, 0.99)
 STEP_S = 0.002
@@ -84,11 +88,16 @@ class Meter:
         return Quantiles(p50 * STEP_S, p95 * STEP_S, p99 * STEP_S, total)
 
     def rate(self) -> float:
-        """Pictures a second over the last RATE_S."""
-        since = time.monotonic() - RATE_S
+        """Pictures a second over the last RATE_S, or over the last FEW where they are fewer; 0
+        when none came for STOPPED_S."""
         with self._lock:
-            times = [moment for moment in self._shown_at if moment >= since]
-        return (len(times) - 1) / (times[-1] - times[0]) if len(times) > 1 else 0.0
+            times = list(self._shown_at)
+        now_s = time.monotonic()
+        if len(times) < 2 or times[-1] < now_s - STOPPED_S:
+            return 0.0
+        recent = [moment for moment in times if moment >= now_s - RATE_S]
+        span = recent if len(recent) >= FEW else times[-FEW:]
+        return (len(span) - 1) / (span[-1] - span[0])
 
 
 class Budget:

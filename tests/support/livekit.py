@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from faces import known_face
-from parts import DEADLINE_S
 from tiny import tiny_network
 
 from tpvideo.pipeline.app import Networks
@@ -25,6 +24,7 @@ from tpvideo.pipeline.metrics import Report
 from tpvideo.stages.facefinder import FaceBox, FaceReading
 from tpvideo.stages.live import TIME_BASE, LiveSource, now
 
+DEADLINE_S = 60.0
 INFO = StreamInfo(64, 64, Fraction(25), TIME_BASE, frames=None)
 
 
@@ -59,7 +59,7 @@ class Pictures(LiveSource):
             rgb = np.random.default_rng(index).integers(90, 130, (64, 96, 3), dtype=np.uint8)
             yield Decoded(Stamp(index, now()), rgb)
             index += 1
-            self._wait(0.005)
+            self._wait(0.02)
 
     def close(self) -> None: ...
 

@@ -16,8 +16,7 @@ import aiohttp
 import av
 import numpy as np
 import pytest
-from livekit import Pictures, running, session
-from parts import DEADLINE_S
+from livekit import DEADLINE_S, Pictures, running, session
 from PIL import Image as Pillow
 
 from tpvideo.pipeline.errors import OutputError
