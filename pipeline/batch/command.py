@@ -248,7 +248,7 @@ def weights_digests(settings: config.Settings) -> dict[str, str]:
 
 
 def _carry_out(todo: Plan, manifest: Manifest, folder: Folder, request: Request) -> int:
-    from tpvideo.pipeline.batch.page import NAME, page
+    from tpvideo.pipeline.batch.page import NAME, page, with_posters
 
     outcomes, is_interrupted = list(todo.settled), False
     files, length = len(outcomes) + len(todo.wanted), sum(task.bytes for task in todo.wanted)
@@ -258,6 +258,8 @@ def _carry_out(todo: Plan, manifest: Manifest, folder: Folder, request: Request)
         if todo.wanted:
             made, is_interrupted = _run(todo.wanted, tally, manifest, folder, request)
             outcomes += made
+    if isinstance(folder, LocalFolder):
+        outcomes = with_posters(outcomes, folder)
     folder.write(NAME, page(outcomes, request.title).encode())
     if request.style in ("auto", "plain"):
         _show_summary(outcomes, folder)

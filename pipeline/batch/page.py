@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import html
 from collections.abc import Sequence
+from dataclasses import replace
 from urllib.parse import quote
 
+from tpvideo.pipeline.batch.storage import LocalFolder
 from tpvideo.pipeline.batch.task import Outcome
 
 NAME = "index.html"
+POSTERS = ".batch.posters"
 MOST_ROWS = 1000
 """Beyond this many the rest is counted, not shown; batch.jsonl has them all."""
 
@@ -33,6 +37,21 @@ img { display: block; max-width: 100%; height: 144px; object-fit: contain }
   body { color: #ddd; background: #161616 } td { border-color: #333 } a { color: #7ab0ff }
   .failed .state, .interrupted .state, .unstarted .state { color: #ff7b8a } .small { color: #999 } }
 """
+
+
+def with_posters(outcomes: Sequence[Outcome], folder: LocalFolder) -> list[Outcome]:
+    """The outcomes with the pictures that earlier runs kept; this one's are kept as well."""
+    return [_with_poster(outcome, folder) for outcome in outcomes]
+
+
+def _with_poster(outcome: Outcome, folder: LocalFolder) -> Outcome:
+    digest = hashlib.sha256(outcome.task.targets[0].name.encode()).hexdigest()
+    name = f"{POSTERS}/{digest[:16]}.jpg"
+    if outcome.state == "good":
+        return replace(outcome, poster=folder.read(name))
+    if outcome.state == "done" and outcome.poster:
+        folder.write(name, outcome.poster)
+    return outcome
 
 
 def page(outcomes: Sequence[Outcome], title: str) -> str:

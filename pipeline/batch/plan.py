@@ -172,7 +172,16 @@ def safe_name(
     return relative.as_posix().replace("%", "_")
 
 
-RESERVED = frozenset({"batch.jsonl", ".batch.lock", "index.html"})
+RESERVED = frozenset(
+    {
+        "batch.jsonl",
+        "batch.jsonl.parts",
+        ".batch.lock",
+        ".batch.parts",
+        ".batch.posters",
+        "index.html",
+    }
+)
 """What the batch itself keeps in the output folder."""
 
 

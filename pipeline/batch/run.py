@@ -20,6 +20,8 @@ SLOW_TIMES = 3
 SLOW_S = 60.0
 """And at least so long."""
 FEWEST_TO_JUDGE = 5
+MOST_POSTERS = 1000
+"""Pictures that are kept, so that memory stays bounded; the page shows no more files."""
 
 
 class Workers(Protocol):
@@ -253,6 +255,8 @@ class Batch:
         )
 
     def _keep(self, outcome: Outcome) -> None:
+        if len(self.outcomes) >= MOST_POSTERS:
+            outcome = replace(outcome, poster=b"")
         self.outcomes.append(outcome)
         if outcome.state in ("done", "failed"):
             self.manifest.add(outcome)

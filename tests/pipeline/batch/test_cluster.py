@@ -88,7 +88,8 @@ def test_a_killed_worker_costs_nothing_and_the_films_are_those_of_one_machine(
     assert watcher.killed is not None
     assert [outcome.state for outcome in outcomes] == ["done"] * FILMS
     assert len(watcher.workers) == 3
-    lines = [json.loads(line) for line in (tmp_path / "out" / "batch.jsonl").open()]
+    text = (tmp_path / "out" / "batch.jsonl").read_text()
+    lines = [json.loads(line) for line in text.splitlines()]
     assert sorted(line["source"] for line in lines if "source" in line) == sorted(
         task.source for task in tasks
     )
