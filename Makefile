@@ -2,7 +2,7 @@ BIN ?= .venv-test/bin
 PACKAGES = pipeline stages weights
 SOURCES = $(PACKAGES) tests bench
 
-.PHONY: check test test-all test-live parity typing-links
+.PHONY: check test test-all test-cluster test-live parity typing-links
 
 check: typing-links  ## lint, formatting and strict types
 	$(BIN)/ruff check $(SOURCES)
@@ -13,13 +13,17 @@ test:  ## the default tests
 	$(BIN)/pytest
 
 test-all:  ## with the slow ones
-	$(BIN)/pytest -m "not weights and not browser"
+	$(BIN)/pytest -m "not weights and not browser and not cluster"
 
 test-live:  ## the live page in Chromium and the window under Xvfb; Debian's apt-get installs both
 	command -v chromium && command -v Xvfb || \
 	  $$(command -v sudo) apt-get install -y --no-install-recommends chromium xvfb
 	$(BIN)/pip install --quiet -e '.[dev,virtualcam]'
 	$(BIN)/pytest -m browser tests/pipeline/live
+
+test-cluster:  ## batches on a local Ray cluster and a local S3 server; minutes
+	$(BIN)/pip install --quiet -e '.[dev,training,cluster-test]'
+	$(BIN)/pytest -m cluster tests/pipeline/batch
 
 parity:  ## every golden vector of the published networks
 	$(BIN)/python -m tpvideo.weights.parity ../shared/parity
