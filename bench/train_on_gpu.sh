@@ -62,6 +62,7 @@ wait
 rm -f "$out"/light.pt.*
 "$python" -m tpvideo.weights.training split "$runs/light.pt" "$out"
 "$python" -m tpvideo.weights.training export "$settings" "$out/model.safetensors"
-sheet=$(ls "$runs"/sheet-*.png 2>/dev/null | tail -n 1)
-[ -z "$sheet" ] || cp "$sheet" "$out/sheet.png"
+for sheet in "$runs"/sheet-*.png; do # the last one stays
+    [ ! -e "$sheet" ] || cp "$sheet" "$out/sheet.png"
+done
 tail -n 2000 "$runs/log.txt" >"$out/log.txt"

@@ -70,8 +70,8 @@ class Trainer:
 
     def run(self, *, deadline_s: float | None = None) -> None:
         """Train until all phases are done or the deadline (seconds from now) has passed."""
-        clock = machine.Clock(self.samples, self.config.samples, deadline_s)
         watch = Watch(self.config, self.network)
+        clock = machine.Clock(self.samples, self.config.samples, deadline_s)
         before = self.seconds
         step = 0
         while (phase := self.phase()) is not None and not clock.is_over:
