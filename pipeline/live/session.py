@@ -10,7 +10,7 @@ from typing import Any
 
 from tpvideo.pipeline import app
 from tpvideo.pipeline.config import Settings
-from tpvideo.pipeline.errors import ConfigError
+from tpvideo.pipeline.errors import ConfigError, MissingExtraError
 from tpvideo.pipeline.live.assembly import assemble
 from tpvideo.pipeline.live.controls import RANGES, Controls, Panel
 from tpvideo.pipeline.live.latency import Budget, Meter
@@ -182,8 +182,11 @@ class Session:
         return outputs
 
     def _page(self, wanted: Wanted, on_ready: Callable[[str], object]) -> Output:
+        try:
+            from tpvideo.pipeline.live.page.output import Page
+        except ImportError as error:
+            raise MissingExtraError("aiohttp", "live", "the page") from error
         from tpvideo.pipeline.live.page.camera import PageCamera
-        from tpvideo.pipeline.live.page.output import Page
 
         return Page(
             wanted.host,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from films import frame_times
 from livekit import Pictures, session, settings
 from synthetic import write_clip
 
-from tpvideo.pipeline.errors import ConfigError
+from tpvideo.pipeline.errors import ConfigError, MissingExtraError
 from tpvideo.pipeline.live import command
 from tpvideo.pipeline.live.controls import Controls
 from tpvideo.pipeline.live.latency import Budget
@@ -94,6 +95,14 @@ def test_a_tight_budget_ends_at_the_cheapest_preset(
 def test_a_session_without_outputs_is_refused() -> None:
     with pytest.raises(ConfigError, match="no output"):
         session(Wanted())
+
+
+def test_without_aiohttp_the_page_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "aiohttp", None)
+    for name in [name for name in sys.modules if name.startswith("tpvideo.pipeline.live.page.")]:
+        monkeypatch.delitem(sys.modules, name)
+    with pytest.raises(MissingExtraError, match=r"tpvideo\[live\]"):
+        session(Wanted(page=True))
 
 
 def test_a_lost_face_never_fails_a_live_session() -> None:
