@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image as Pillow
 
 from tpvideo.pipeline.checkpoint import State
-from tpvideo.pipeline.frame import Image, Posed, StreamInfo
+from tpvideo.pipeline.frame import Face, Image, Posed, StreamInfo
 from tpvideo.pipeline.stage import Stage
 from tpvideo.stages.matting import Matting
 
@@ -24,6 +24,7 @@ class CropMatting(Stage[Posed, Posed]):
 
     def __init__(self, matting: Matting) -> None:
         self.matting = matting
+        self._before: tuple[Face, Face] | None = None  # the last one as it came and as it went
 
     @property
     def name(self) -> str:
@@ -32,6 +33,7 @@ class CropMatting(Stage[Posed, Posed]):
 
     def open(self, info: StreamInfo) -> StreamInfo:
         """Load and check the network."""
+        self._before = None
         return self.matting.open(info)
 
     def process(self, items: Sequence[Posed]) -> list[Posed]:
@@ -53,11 +55,13 @@ class CropMatting(Stage[Posed, Posed]):
     def _matted(self, item: Posed) -> Posed:
         if item.face is None:
             return item
-        if item.cut:
-            self.matting.forget()
-        matte = _enlarged(self.matting(item.face.crop), item.face.crop.shape[0])
-        alpha = np.minimum(item.face.alpha, matte)
-        return replace(item, face=replace(item.face, alpha=alpha))
+        if self._before is None or self._before[0] is not item.face:
+            if item.cut:
+                self.matting.forget()
+            matte = _enlarged(self.matting(item.face.crop), item.face.crop.shape[0])
+            alpha = np.minimum(item.face.alpha, matte)
+            self._before = item.face, replace(item.face, alpha=alpha)
+        return replace(item, face=self._before[1])
 
 
 def _enlarged(matte: Image, side: int) -> Image:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
 from typing import Literal
 
@@ -80,6 +81,7 @@ class FaceCrop(Stage[Decoded | Matted, Posed]):
         self.tracker = Tracker(finder, choose, is_one_shot=is_one_shot)
         self.smoother = PoseSmoother(smooth)
         self.time_base = Fraction(1)
+        self._before: Posed | None = None
 
     @property
     def name(self) -> str:
@@ -90,11 +92,17 @@ class FaceCrop(Stage[Decoded | Matted, Posed]):
         self.time_base = info.time_base
         self.tracker.reset()
         self.smoother.reset()
+        self._before = None
         return info
 
     def process(self, items: Sequence[Decoded | Matted]) -> list[Posed]:
-        """Every picture with its face, or with None."""
-        return [self._posed(item) for item in items]
+        """Every picture with its face, or with None. A picture that repeats the one before it
+        keeps the very same Face, by which later stages know that there is nothing to do."""
+        posed: list[Posed] = []
+        for item in items:
+            self._before = self._again(item) or self._posed(item)
+            posed.append(self._before)
+        return posed
 
     def state(self) -> State:
         """Which face is followed, and how its pose has been smoothed."""
@@ -104,6 +112,12 @@ class FaceCrop(Stage[Decoded | Matted, Posed]):
         """Follow the same face on."""
         self.tracker.restore(state["tracker"])
         self.smoother.restore(state["smoother"])
+
+    def _again(self, item: Decoded | Matted) -> Posed | None:
+        before = self._before
+        if before is None or before.face is None or not same_picture(item.rgb, before.rgb):
+            return None
+        return replace(before, stamp=item.stamp, cut=False)
 
     def _posed(self, item: Decoded | Matted) -> Posed:
         reading = self.tracker.follow(item.rgb)
@@ -289,6 +303,13 @@ def cut_face(
         image_from_crop=image_from_crop,
         confidence=confidence,
     )
+
+
+def same_picture(one: Image, other: Image) -> bool:
+    """Whether two pictures [H, W, 3] are equal; a few rows tell most that are not."""
+    if one.shape != other.shape or not np.array_equal(one[::61], other[::61]):
+        return False
+    return np.array_equal(one, other)
 
 
 def _usable(reading: FaceReading) -> float:

@@ -61,6 +61,7 @@ class Inversion(Stage[Posed, Inverted]):
         self.batch = batch
         self.linger_s = linger_s
         self._halving = Halving(self.name)
+        self._before: tuple[Face, Head] | None = None
 
     @property
     def name(self) -> str:
@@ -73,19 +74,24 @@ class Inversion(Stage[Posed, Inverted]):
         return self._halving.notices
 
     def process(self, items: Sequence[Posed]) -> list[Inverted]:
-        """1..batch packets in, as many out."""
+        """1..batch packets in, as many out; a face that is the one before it costs nothing."""
         faces = [item.face for item in items if item.face is not None]
-        heads = iter(self._halving(self.invert, faces))
-        return [
-            Inverted(
-                item.stamp,
-                item.rgb,
-                item.face,
-                None if item.face is None else next(heads),
-                cut=item.cut,
-            )
-            for item in items
+        news = [
+            face
+            for face, last in zip(faces, [self._last_face(), *faces], strict=False)
+            if face is not last
         ]
+        found = iter(self._halving(self.invert, news))
+        inverted = []
+        for item in items:
+            if item.face is not None and item.face is not self._last_face():
+                self._before = item.face, next(found)
+            head = None if item.face is None or self._before is None else self._before[1]
+            inverted.append(Inverted(item.stamp, item.rgb, item.face, head, cut=item.cut))
+        return inverted
+
+    def _last_face(self) -> Face | None:
+        return None if self._before is None else self._before[0]
 
     def invert(self, faces: Sequence[Face]) -> list[Head]:
         """The heads of some faces, computed as one batch; each as if it were alone."""

@@ -88,6 +88,9 @@ class NovelView(Stage[Inverted, Rendered]):
         """The frames without a head, and what they show."""
         self._last: Rendered | None = None
         self._frames = 0
+        self._how: tuple[object, ...] = ()
+        self._head: Head | None = None
+        self._drawn: tuple[Image, Image | None] | None = None
 
     @property
     def name(self) -> str:
@@ -107,15 +110,22 @@ class NovelView(Stage[Inverted, Rendered]):
         return replace(info, width=self.size * (2 if self.side_by_side else 1), height=self.size)
 
     def process(self, items: Sequence[Inverted]) -> Iterator[Rendered]:
-        """1..batch packets in, as many out."""
+        """1..batch packets in, as many out; a head that is the one before it is not drawn anew."""
+        how = self._knobs()
+        if how != self._how:
+            self._how, self._head, self._drawn = how, None, None
         found = [item for item in items if item.head is not None]
-        pictures = iter(self._halving(self._draw, found))
+        before = [self._head, *(item.head for item in found)]
+        news = [item for item, head in zip(found, before, strict=False) if item.head is not head]
+        pictures = iter(self._halving(self._draw, news))
         for item in items:
             self._frames += 1
             if item.head is None:
                 yield self._lost(item)
                 continue
-            rgb, alpha = next(pictures)
+            if self._drawn is None or item.head is not self._head:
+                self._head, self._drawn = item.head, next(pictures)
+            rgb, alpha = self._drawn
             self._last = Rendered(item.stamp, self._beside(item, rgb), alpha)
             yield self._last
 
@@ -145,6 +155,11 @@ class NovelView(Stage[Inverted, Rendered]):
         last = state["last"]
         self._last = last and Rendered(Stamp(*last["stamp"]), last["rgb"], last["alpha"])
 
+    def _knobs(self) -> tuple[object, ...]:
+        """All that decides what a head looks like, besides the head."""
+        camera = (self.yaw_rad, self.pitch_rad, self.zoom, self.follow)
+        return *camera, self.size, self.detail, self.backdrop
+
     def camera(self, face: Face) -> geometry.Array:
         """[4, 4] world_from_camera that this face is drawn from."""
         if not self.follow:
@@ -161,8 +176,8 @@ class NovelView(Stage[Inverted, Rendered]):
         cameras = [geometry.label(self.camera(face), focal) for face in faces]
         labels = torch.from_numpy(np.stack(cameras)).to(self.device)
         with torch.inference_mode():
-            planes = torch.stack([head.planes for head in heads])
-            latents = torch.stack([head.latents for head in heads])
+            planes = stacked([head.planes for head in heads])
+            latents = stacked([head.latents for head in heads])
             with in_precision(self.device, self.dtype):
                 view = self.network.render(planes, latents, labels)
             colours, alphas = premultiplied(view.image.float(), view.alpha)
@@ -236,6 +251,11 @@ class NovelView(Stage[Inverted, Rendered]):
         if self.backdrop is None:
             alpha = np.full((self.size, self.size), opacity, np.uint8)
         return Rendered(item.stamp, self._beside(item, rgb), alpha)
+
+
+def stacked(tensors: Sequence[Tensor]) -> Tensor:
+    """[B, ...] of B tensors; a single one is neither copied nor laid out anew."""
+    return tensors[0][None] if len(tensors) == 1 else torch.stack(list(tensors))
 
 
 def premultiplied(image: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:

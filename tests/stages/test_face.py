@@ -8,7 +8,7 @@ import pytest
 from faces import ScriptedFinder, known_face, numbered
 
 from tpvideo.pipeline.errors import ConfigError
-from tpvideo.pipeline.frame import Face, Matted, Posed, Stamp, StreamInfo
+from tpvideo.pipeline.frame import Decoded, Face, Matted, Posed, Stamp, StreamInfo
 from tpvideo.stages import geometry
 from tpvideo.stages.face import FaceCrop, PoseSmoother, Tracker, cut_face
 from tpvideo.stages.facefinder import FaceReading
@@ -183,3 +183,14 @@ def test_one_camera_has_no_cuts_so_light_and_a_covered_lens_change_no_face() -> 
     assert seen == [40, 40, None, None, 40, 40]
     film, _ = run(script, levels=levels)
     assert centre_x(film[-1]) == pytest.approx(120)  # a film may show another scene: the largest
+
+
+def test_a_picture_that_repeats_the_one_before_it_keeps_its_very_face() -> None:
+    finder = ScriptedFinder([[known_face(80 + 4 * n, 60, 50)] for n in range(3)])
+    stage = FaceCrop(finder, crop_px=32)
+    stage.open(INFO)
+    pictures = [numbered(0, level=100), numbered(0, level=100), numbered(1, level=100)]
+    found = stage.process([Decoded(Stamp(n, n), rgb) for n, rgb in enumerate(pictures)])
+    assert found[1].face is found[0].face and found[2].face is not found[1].face
+    assert [item.stamp.index for item in found] == [0, 1, 2]
+    assert [item.cut for item in found] == [True, False, False]

@@ -62,3 +62,17 @@ def test_the_network_sees_the_person_on_black() -> None:
     torch.testing.assert_close(pictures[0, :, 8:40, 8:40], inner, atol=1e-6, rtol=0)
     np.testing.assert_array_equal(labels[0].numpy(), face.camera)
     assert network_input([face, face], 32, torch.device("cpu"))[0].shape == (2, 3, 32, 32)
+
+
+def test_a_face_that_is_the_one_before_it_runs_no_network() -> None:
+    network = tiny_network()
+    runs: list[int] = []
+    network.psp_encoder.register_forward_hook(lambda _module, args, _out: runs.append(len(args[0])))
+    stage = Inversion(network, batch=4)
+    first, second = random_face(0), random_face(1)
+    found = stage.process([posed(n, face) for n, face in enumerate((first, first, None, first))])
+    found += stage.process([posed(n, face) for n, face in enumerate((first, second, first))])
+    assert runs == [1, 2]
+    heads = [item.head for item in found]
+    assert heads[0] is heads[1] is heads[3] is heads[4] and heads[2] is None
+    assert heads[5] is not heads[4] and heads[6] is not heads[5]

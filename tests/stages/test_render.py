@@ -224,3 +224,20 @@ def test_the_centre_crop_is_the_middle_square() -> None:
     assert centre_crop(rgb, 9).shape == (9, 9, 3)
     upright = np.ascontiguousarray(rgb.transpose(1, 0, 2))
     assert (centre_crop(upright, 4) == 200).all()
+
+
+def test_a_head_that_is_the_one_before_it_is_drawn_once_until_a_knob_turns() -> None:
+    studio = Studio()
+    first = studio.frame(0, random_face(0))
+    draws: list[int] = []
+    studio.network.decoder.superresolution.register_forward_hook(
+        lambda _module, args, _result: draws.append(len(args[0]))
+    )
+    shown = [*studio.stage.process([first, first]), *studio.stage.process([first])]
+    assert draws == [1]
+    for item in shown[1:]:
+        np.testing.assert_array_equal(item.rgb, shown[0].rgb)
+    studio.stage.yaw_rad = -0.3
+    (turned,) = studio.stage.process([first])
+    assert draws == [1, 1]
+    assert np.abs(turned.rgb.astype(int) - shown[0].rgb).max() > 5
