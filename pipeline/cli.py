@@ -18,6 +18,7 @@ from tpvideo.pipeline.batch.command import batch_command
 from tpvideo.pipeline.benchmark.command import bench_command
 from tpvideo.pipeline.doctor import doctor
 from tpvideo.pipeline.errors import ConfigError, TpvideoError, in_one_line, printable
+from tpvideo.pipeline.evaluation.command import evaluate
 from tpvideo.pipeline.exits import INTERRUPTED, exit_code
 from tpvideo.pipeline.live.command import live
 from tpvideo.pipeline.options import choice, parse_face, parsed
@@ -293,7 +294,7 @@ def render(
 
 
 program = Program(
-    render, [batch_command(render), live, verify, bench_command(render), weights, doctor]
+    render, [batch_command(render), live, verify, bench_command(render), evaluate, weights, doctor]
 )
 
 

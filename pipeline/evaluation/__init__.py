@@ -1,0 +1,1 @@
+"""`tpvideo eval`: what a model is worth, in numbers and pictures."""
