@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import queue
+import re
 import threading
 from collections.abc import Callable, Iterator
 from fractions import Fraction
@@ -203,7 +204,8 @@ def open_live(choice: str, wish: Wish | None = None, *, loop: bool = False) -> L
     """
     wish = wish or Wish()
     if choice.lower().startswith(SCHEMES):
-        return CameraSource(choice, lambda: av.open(choice, timeout=(10.0, STALLED_S)))
+        name = re.sub("//[^/@]*@", "//", choice)  # a password is nobody else's business
+        return CameraSource(name, lambda: av.open(choice, timeout=(10.0, STALLED_S)))
     if choice.startswith("/dev/"):
         return CameraSource(choice, lambda: open_camera(choice, wish))
     if choice != "auto" and not choice.isdecimal() and Path(choice).exists():

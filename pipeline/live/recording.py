@@ -168,6 +168,7 @@ class Clips:
         self._film = film
 
     def _finish(self, film: Recording, number: int) -> None:
+        self.said = ""
         try:
             film.finish()
         except TpvideoError as error:  # in a thread nobody hears it: the page and the log must

@@ -241,7 +241,8 @@ def test_nonsense_is_not_asked_of_a_camera(wrong: dict[str, int]) -> None:
 
 
 def test_a_stream_by_its_address_is_a_camera() -> None:
-    source = open_live("rtsp://127.0.0.1:9/none")
+    source = open_live("rtsp://me:secret@127.0.0.1:9/none")
     assert isinstance(source, CameraSource)
-    with pytest.raises(InputError, match=r"rtsp://127\.0\.0\.1:9/none"):
+    with pytest.raises(InputError, match=r"rtsp://127\.0\.0\.1:9/none") as caught:
         source.open()
+    assert "secret" not in str(caught.value)

@@ -99,9 +99,9 @@ class Page:
         """
         self._thread = threading.Thread(target=self._run, name="tpvideo-page", daemon=True)
         self._thread.start()
-        self._ready.wait(START_S)
-        if self._failure is not None:
-            reason = self._failure.strerror or str(self._failure)
+        is_ready = self._ready.wait(START_S)
+        if self._failure is not None or not is_ready:
+            reason = _reason(self._failure) if self._failure else "it does not start"
             raise OutputError(
                 f"the page at {self._host}:{self._port}", f"{reason}; try another --port"
             )
@@ -217,6 +217,10 @@ class Page:
             self._camera.give(sent_ms, data)
         else:
             viewer.say({"error": "another browser is the camera already", "camera": False})
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or str(error)
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> None:

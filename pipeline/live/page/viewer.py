@@ -102,6 +102,7 @@ class Viewer:
                     self._on_picture(self, sent_ms, message.data[PICTURE.size :])
         finally:
             sending.cancel()
+            await asyncio.gather(sending, return_exceptions=True)  # it may have been cut off
 
     async def leave(self) -> None:
         """End the connection from this side."""
