@@ -221,7 +221,8 @@ def _in_store(url: str, out: str, *, recursive: bool) -> Iterator[Source]:
         raise ConfigError(f"{url} cannot hold both sources and results; choose another -o")
     for name, below, mark in remote.find(url, recursive=recursive):
         is_hidden = any(part.startswith(".") for part in below.parts)
-        if name == url or (below.suffix.lower() in MEDIA and not is_hidden):
+        is_named = len(below.parts) == 1 and url.endswith(f"/{below}")
+        if is_named or (below.suffix.lower() in MEDIA and not is_hidden):
             yield Source(name, below, mark.bytes, mark)
 
 

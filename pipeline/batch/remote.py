@@ -63,7 +63,7 @@ def find(url: str, *, recursive: bool) -> Iterator[tuple[str, PurePosixPath, Mar
         InputError: the store refuses, or there is no such thing in it.
     """
     files = file_system(url)
-    kind, _, path = url.partition("://")
+    path = files._strip_protocol(url)
     try:
         if any(letter in path for letter in "*?["):
             found = {name: facts for name, facts in files.glob(path, detail=True).items()}
@@ -79,7 +79,7 @@ def find(url: str, *, recursive: bool) -> Iterator[tuple[str, PurePosixPath, Mar
     for name, facts in sorted(found.items()):
         if facts.get("type", "file") == "file":
             below = PurePosixPath(name).relative_to(base)
-            yield f"{kind}://{name}", below, mark_from(facts)
+            yield files.unstrip_protocol(name), below, mark_from(facts)
 
 
 @contextmanager
@@ -89,7 +89,8 @@ def fetched(url: str) -> Iterator[Path]:
     Raises:
         InputError: it cannot be fetched.
     """
-    files, path = file_system(url), url.partition("://")[2]
+    files = file_system(url)
+    path = files._strip_protocol(url)
     with tempfile.TemporaryDirectory(prefix="tpvideo-") as folder:
         # The name is that of the source, for messages; only its last part, so it stays inside.
         local = Path(folder) / (PurePosixPath(path).name or "source")
@@ -107,9 +108,9 @@ def publish(local: Path, url: str) -> Mark:
         OutputError: it cannot be uploaded.
     """
     files = file_system(url)
-    kind, _, path = url.partition("://")
+    path = files._strip_protocol(url)
     try:
-        if kind in COMPLETE_UPLOADS:
+        if url.partition("://")[0] in COMPLETE_UPLOADS:
             files.put_file(os.fspath(local), path)
         else:
             parent, _, name = path.rpartition("/")
@@ -125,7 +126,8 @@ def publish(local: Path, url: str) -> Mark:
 def remove(url: str) -> None:
     """Remove a file that is no longer needed; one that stays does no harm."""
     with suppress(Exception):  # stores raise what their libraries raise
-        file_system(url).rm_file(url.partition("://")[2])
+        files = file_system(url)
+        files.rm_file(files._strip_protocol(url))
 
 
 class RemoteFolder:
@@ -134,7 +136,7 @@ class RemoteFolder:
     def __init__(self, url: str) -> None:
         self.root = url.rstrip("/")
         self._files = file_system(url)
-        self._path = self.root.partition("://")[2]
+        self._path = self._files._strip_protocol(self.root)
         self._marks: dict[str, Mark] | None = None
         self._run = f"{time.time_ns():020}"
         self._waiting: dict[str, list[str]] = {}

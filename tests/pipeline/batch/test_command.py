@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -104,6 +105,18 @@ def started(*arguments: object) -> subprocess.Popen[str]:
     )  # fmt: skip
 
 
+def is_gone(group: int) -> bool:
+    """Whether a group of processes ends; Python's own helper needs a moment after its parent."""
+    deadline_s = time.monotonic() + 10
+    while time.monotonic() < deadline_s:
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.05)
+    return False
+
+
 @pytest.mark.slow
 def test_bad_files_are_noted_good_ones_are_made_and_then_skipped(
     tmp_path: Path, model: Path
@@ -135,9 +148,9 @@ def test_bad_files_are_noted_good_ones_are_made_and_then_skipped(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_and_being_ended_leave_no_process_and_no_half_file(
-    tmp_path: Path, model: Path, number: signal.Signals
+@pytest.mark.parametrize(("number", "left"), [(signal.SIGINT, 1), (signal.SIGTERM, 0)])
+def test_ctrl_c_finishes_the_file_under_way_being_ended_drops_it_and_no_process_is_left(
+    tmp_path: Path, model: Path, number: signal.Signals, left: int
 ) -> None:
     for letter in "abc":
         (tmp_path / "in").mkdir(exist_ok=True)
@@ -149,10 +162,7 @@ def test_ctrl_c_and_being_ended_leave_no_process_and_no_half_file(
         if '"progress"' in line:
             break
     os.killpg(batch.pid, number)  # as a terminal does: to every process of the group
-    if number == signal.SIGINT:
-        os.killpg(batch.pid, number)
     batch.communicate(timeout=120)
     assert batch.returncode == 130
-    with pytest.raises(ProcessLookupError):
-        os.killpg(batch.pid, 0)
-    assert list((tmp_path / "out").glob("*.mp4")) == []
+    assert is_gone(batch.pid)
+    assert len(list((tmp_path / "out").glob("*.mp4"))) == left
