@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 import shutil
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tpvideo.pipeline.batch.observing import kept_notices, resident_bytes, told
 from tpvideo.pipeline.batch.remote import fetched, is_remote, publish, remove
 from tpvideo.pipeline.batch.storage import LocalFolder, mark_of
 from tpvideo.pipeline.batch.task import Made, Outcome, Progress, Target, Task
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from tpvideo.pipeline.batch.poster import PosterSink
 
 log = logging.getLogger(__name__)
-
-PROGRESS_INTERVAL_S = 0.5
 
 FINAL = (ConfigError, InputError, NoFaceError, MissingExtraError)
 """Errors that another attempt will not mend."""
@@ -89,7 +87,7 @@ class Workbench:
         """
         self._is_abort_asked = False
         started_s, cpu_s = time.perf_counter(), time.process_time()
-        with _notices() as notices:
+        with kept_notices() as notices:
             outcome = self._attempt(task, tell)
         return replace(
             outcome,
@@ -168,7 +166,7 @@ class Workbench:
         self._pipeline = pipeline
         if self._is_abort_asked:
             raise KeyboardInterrupt
-        with _told(pipeline, task, tell), ExitStack() as kept:
+        with told(pipeline, task, tell), ExitStack() as kept:
             for path in paths:
                 kept.enter_context(resumable(path))
             report = pipeline.run()
@@ -217,7 +215,7 @@ class Workbench:
         self._pipeline = pipeline
         if self._is_abort_asked:
             raise KeyboardInterrupt
-        with _told(pipeline, task, tell):
+        with told(pipeline, task, tell):
             report = pipeline.run()
         made = [
             Made(target, mark)
@@ -287,56 +285,6 @@ class Workbench:
         return sink, app.assemble_views(source, yaws, sink, self.job.settings, self.networks)
 
 
-def resident_bytes() -> int:
-    """Memory this process holds now; 0 where the system does not say."""
-    try:
-        with open("/proc/self/statm", encoding="ascii") as file:
-            return int(file.read().split()[1]) * 4096
-    except OSError:
-        return 0
-
-
 def _cause(error: BaseException) -> BaseException:
     """What made a stage fail; other errors speak for themselves."""
     return error.__cause__ or error if isinstance(error, StageError) else error
-
-
-@contextmanager
-def _told(pipeline: Pipeline, task: Task, tell: Callable[[Progress], None]) -> Iterator[None]:
-    """Report how far the run is while the block lasts."""
-    is_over = threading.Event()
-
-    def repeat() -> None:
-        while not is_over.wait(PROGRESS_INTERVAL_S):
-            report = pipeline.report()
-            total = pipeline.info.frames if pipeline.info else None
-            tell(Progress(task, report.frames, total, report.elapsed_s))
-
-    thread = threading.Thread(target=repeat, name="tpvideo-progress")
-    thread.start()
-    try:
-        yield
-    finally:
-        is_over.set()
-        thread.join()
-
-
-class _Kept(logging.Handler):
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self.lines: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.lines.append(record.getMessage())
-
-
-@contextmanager
-def _notices() -> Iterator[list[str]]:
-    """What the stages warn of while the block lasts."""
-    kept = _Kept()
-    logger = logging.getLogger("tpvideo")
-    logger.addHandler(kept)
-    try:
-        yield kept.lines
-    finally:
-        logger.removeHandler(kept)
