@@ -195,6 +195,7 @@ class Session:
             commands={"turn": self._turn, "record": self._clips.record},
             meter=self.seen,
             camera=self.source if isinstance(self.source, PageCamera) else None,
+            sound=self.sound,
             recording=lambda: self._clips.newest,
             note=self._note,
             on_ready=on_ready,

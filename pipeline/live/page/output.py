@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import io
 import threading
 from collections.abc import Callable
@@ -21,7 +22,9 @@ from tpvideo.pipeline.live.page.camera import PageCamera
 from tpvideo.pipeline.live.page.guard import Guard
 from tpvideo.pipeline.live.page.viewer import Coded, Command, Viewer, coded
 from tpvideo.pipeline.live.view import Shown
+from tpvideo.stages.captured_sound import Samples
 from tpvideo.stages.live import age_s
+from tpvideo.stages.microphone import LiveSound
 from tpvideo.stages.pictures import PNG_XMP
 from tpvideo.stages.provenance import Provenance
 
@@ -47,6 +50,7 @@ class Page:
         commands: what the page may ask for, by name; called in the server's thread.
         meter: gets the time from capture until a browser has drawn.
         camera: where the pictures of a browser's camera go; None offers no such thing.
+        sound: what the page can play, as late as it shows the pictures; None offers none.
         recording: the path of the newest recording made by the page's button.
         note: what a snapshot says of how it was made.
         on_ready: told the page's address.
@@ -63,6 +67,7 @@ class Page:
         commands: dict[str, Command],
         meter: Meter,
         camera: PageCamera | None = None,
+        sound: LiveSound | None = None,
         recording: Callable[[], Path | None] = lambda: None,
         note: Callable[[], Provenance | None] = lambda: None,
         on_ready: Callable[[str], object] = lambda url: None,
@@ -73,6 +78,8 @@ class Page:
         self._meter = meter
         self._camera = camera
         self._camera_of: Viewer | None = None
+        self._sound = sound
+        self._deafen: Callable[[], None] = lambda: None
         self._recording = recording
         self._note = note
         self._on_ready = on_ready
@@ -105,6 +112,8 @@ class Page:
             raise OutputError(
                 f"the page at {self._host}:{self._port}", f"{reason}; try another --port"
             )
+        if self._sound is not None:
+            self._deafen = self._sound.listen(self._hear)
         self._on_ready(self.url)
 
     def consume(self, item: Shown) -> None:
@@ -121,11 +130,20 @@ class Page:
 
     def close(self) -> None:
         """End the server; its viewers are told by their connections' ends."""
+        self._deafen()
         if self._thread is not None:
             if self._loop is not None and not self._loop.is_closed():
                 self._loop.call_soon_threadsafe(self._over.set)
             self._thread.join()
             self._thread = None
+
+    def _hear(self, moment: int, samples: Samples) -> None:
+        """Pass sound on when the picture of its moment is seen."""
+        seen = self._meter.recent()
+        if self._loop is None or seen is None or not any(v.is_listening for v in self._viewers):
+            return
+        late_s = max(0.0, seen.p50_s - age_s(moment))
+        self._loop.call_soon_threadsafe(self._loop.call_later, late_s, self._play, samples)
 
     # --- in the server's thread from here on --------------------------------------------------
 
@@ -169,6 +187,12 @@ class Page:
         for viewer in self._viewers:
             viewer.show(picture)
 
+    def _play(self, samples: Samples) -> None:
+        message = {"sound": base64.b64encode(samples.tobytes()).decode()}
+        for viewer in self._viewers:
+            if viewer.is_listening:
+                viewer.say(message)
+
     async def _file(self, request: web.Request) -> web.Response:
         name, kind = FILES[request.path]
         text = (files(__package__) / name).read_text(encoding="utf-8")
@@ -195,7 +219,8 @@ class Page:
         viewer = Viewer(socket, self._commands, self._was_shown, self._take)
         self._viewers.add(viewer)
         try:
-            viewer.say({"figures": self._figures(), "camera": self._camera is not None})
+            offers = {"camera": self._camera is not None, "listen": self._sound is not None}
+            viewer.say({"figures": self._figures(), **offers})
             await viewer.serve()
         finally:
             self._viewers.discard(viewer)

@@ -75,7 +75,9 @@ function draw(canvas, picture) {
 function hear(message) {
   if (message.error) notice(message.error);
   if (message.camera !== undefined) offerCamera(message.camera);
+  if (message.listen !== undefined) $("listen").hidden = !message.listen;
   if (message.figures) tell(message.figures);
+  if (message.sound) play(message.sound);
 }
 
 function tell(figures) {
@@ -208,6 +210,42 @@ document.addEventListener("keydown", (event) => {
     event.preventDefault();
   }
 });
+
+// --- sound, which comes when its picture is shown ------------------------------------------------
+
+const RATE = 48000;
+let audio = null;
+let playAt = 0; // when the next piece begins, on the clock of `audio`
+
+$("listen").onclick = () => {
+  const wanted = audio === null;
+  if (wanted) {
+    audio = new AudioContext({ sampleRate: RATE });
+  } else {
+    audio.close();
+    audio = null;
+  }
+  playAt = 0;
+  press($("listen"), wanted);
+  send({ listen: wanted });
+};
+
+function play(text) {
+  if (!audio) return;
+  const pairs = new Int16Array(Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)).buffer);
+  const piece = audio.createBuffer(2, pairs.length / 2, RATE);
+  for (let side = 0; side < 2; side++) {
+    const values = piece.getChannelData(side);
+    for (let place = 0; place < values.length; place++) values[place] = pairs[2 * place + side] / 32768;
+  }
+  const source = audio.createBufferSource();
+  source.buffer = piece;
+  source.connect(audio.destination);
+  if (playAt < audio.currentTime) playAt = audio.currentTime + 0.04; // the first, or after a gap
+  source.start(playAt);
+  playAt += piece.duration;
+  document.body.dataset.heard = Number(document.body.dataset.heard ?? 0) + 1;
+}
 
 // --- this browser's camera ---------------------------------------------------------------------
 

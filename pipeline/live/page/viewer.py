@@ -25,6 +25,9 @@ PICTURE = struct.Struct("<d")
 """Of a message from the browser's camera: its own time of the capture; a JPEG follows."""
 
 LONGEST_TEXT = 4096
+MOST_TEXTS = 200
+"""Most messages that wait for a browser which does not take them: four seconds of sound."""
+
 QUALITY = 85
 
 Command = Callable[[Any], object]
@@ -75,6 +78,8 @@ class Viewer:
         self._commands = commands
         self._on_shown = on_shown
         self._on_picture = on_picture
+        self.is_listening = False
+        """Whether the browser wants sound."""
         self._newest: Coded | None = None
         self._on_its_way: Coded | None = None
         self._texts: list[str] = []
@@ -86,9 +91,20 @@ class Viewer:
         self._news.set()
 
     def say(self, message: dict[str, Any]) -> None:
-        """Send a message."""
-        self._texts.append(json.dumps(message))
+        """Send a message, unless the browser takes none for long."""
+        if len(self._texts) < MOST_TEXTS:
+            self._texts.append(json.dumps(message))
         self._news.set()
+
+    def listen(self, wanted: object) -> None:
+        """Send sound as well from now on, or no longer.
+
+        Raises:
+            ConfigError: neither true nor false.
+        """
+        if not isinstance(wanted, bool):
+            raise ConfigError(f"listen is true or false, got {wanted!r}")
+        self.is_listening = wanted
 
     async def serve(self) -> None:
         """Until the browser goes away."""
@@ -139,6 +155,8 @@ class Viewer:
                 self._on_shown(self._on_its_way.pts)
                 self._on_its_way = None
                 self._news.set()
+        elif name == "listen":
+            self.listen(argument)
         elif name in self._commands:
             self._commands[name](argument)
         else:

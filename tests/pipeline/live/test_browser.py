@@ -59,7 +59,7 @@ def live(source: LiveSource, **knobs: Any) -> Iterator[str]:
         urls.append(url)
         ready.set()
 
-    wanted = Wanted(page=True, port=0)
+    wanted = Wanted(page=True, port=0, mic="auto" if isinstance(source, PacedFile) else None)
     session = Session(source, Settings(device="cpu"), Controls(**knobs), wanted, on_ready=tell)
     thread = threading.Thread(target=lambda: reports.append(session.run()))
     thread.start()
@@ -179,6 +179,18 @@ def test_keys_and_buttons_do_what_they_say() -> None:
                 )
             )
         assert {"yaw", "pitch", "zoom", "smooth", "mirror", "snapshot", "record", "blur"} <= focused
+
+    look(PacedFile(SAMPLE, loop=True), scenario)
+
+
+def test_the_films_sound_can_be_heard_on_the_page() -> None:
+    async def scenario(tab: Tab) -> None:
+        await pictures(tab, 2)
+        assert await tab.run("document.body.dataset.heard") is None
+        await tab.run("document.getElementById('listen').click()")
+        await tab.until("Number(document.body.dataset.heard ?? 0) > 20", SLOW_S)
+        await tab.run("document.getElementById('listen').click()")
+        await tab.until("document.getElementById('listen').ariaPressed === 'false'")
 
     look(PacedFile(SAMPLE, loop=True), scenario)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import io
 import json
 import struct
@@ -21,10 +22,14 @@ from PIL import Image as Pillow
 
 from tpvideo.pipeline.errors import OutputError
 from tpvideo.pipeline.frame import Image
+from tpvideo.pipeline.live import session as sessions
 from tpvideo.pipeline.live.page.camera import PageCamera, decoded
 from tpvideo.pipeline.live.page.guard import HEADERS
 from tpvideo.pipeline.live.page.viewer import HEAD
 from tpvideo.pipeline.live.session import Session, Wanted
+from tpvideo.stages.captured_sound import Samples
+from tpvideo.stages.live import age_s, now
+from tpvideo.stages.microphone import LiveSound
 
 PAGE = Wanted(page=True, port=0)
 
@@ -228,6 +233,47 @@ def test_a_recording_made_on_the_page_is_a_film_with_true_times() -> None:
         times = [frame.time for frame in film.decode(video=0)]
     assert len(times) >= 8 and times[0] == 0
     assert times == sorted(set(times))
+
+
+# --- sound ------------------------------------------------------------------------------------
+
+
+class Ticking(LiveSound):
+    """Tells pieces by hand."""
+
+    def _read(self) -> None:
+        self._is_over.wait()
+
+    def tick(self, moment: int, samples: Samples) -> None:
+        for listener in self._listeners:
+            listener(moment, samples)
+
+
+def test_sound_is_passed_on_when_the_picture_of_its_moment_is_seen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sound = Ticking()
+    monkeypatch.setattr(sessions, "open_sound", lambda choice, source: sound)
+    piece = np.arange(40, dtype=np.int16).reshape(20, 2)
+
+    async def scenario(browser: Browser, client: aiohttp.ClientSession) -> None:
+        assert await browser.told_of("listen") is True
+        await browser.picture()
+        await browser.socket.send_json({"listen": True})
+        await browser.figures()
+        await browser.figures()  # what was asked before is done
+        for _ in range(200):
+            session.seen.add(0.6)  # pictures are seen 0.6 s after their capture
+        begin = now()
+        await asyncio.to_thread(sound.tick, begin, piece)
+        text = await browser.told_of("sound")
+        assert age_s(begin) >= 0.55  # the median may hold earlier ones
+        np.testing.assert_array_equal(
+            np.frombuffer(base64.b64decode(text), np.int16).reshape(-1, 2), piece
+        )
+
+    with running(PAGE) as (session, url):
+        visit(url, scenario)
 
 
 # --- the browser's camera ---------------------------------------------------------------------
