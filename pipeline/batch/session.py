@@ -1,4 +1,4 @@
-"""Carries out the tasks of a batch, by processes here or actors of a cluster, until told to stop."""
+"""Carries out the tasks of a batch, by processes or by actors of a cluster, until told to stop."""
 
 from __future__ import annotations
 
