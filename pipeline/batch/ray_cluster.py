@@ -26,7 +26,6 @@ CORES_A_WORKER = 2
 TASK_RETRIES = 2
 """How often Ray gives a task to a worker anew when the one before died with it."""
 PROGRESS_INTERVAL_S = 1.0
-START_NOTICE_S = 60.0
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
 
 
