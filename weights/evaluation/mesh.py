@@ -87,13 +87,27 @@ def depth_map(
     steps = 2 ** np.ceil(np.log2(2 * longest.max(axis=1).clip(1, 4 * side))).astype(int)
     nearest = np.full(side * side, np.inf)
     for count in np.unique(steps):
-        samples = np.einsum("sk,mkc->msc", _barycentric(int(count)), corners[steps == count])
-        column, row = np.floor(samples[..., :2]).astype(np.int64).reshape(-1, 2).T
-        inside = (column >= 0) & (column < side) & (row >= 0) & (row < side)
-        at = row[inside] * side + column[inside]
-        np.minimum.at(nearest, at, samples[..., 2].reshape(-1)[inside])
+        own = corners[steps == count]
+        samples = np.einsum("sk,mkc->msc", _barycentric(int(count)), own)
+        cells = np.floor(samples[..., :2])
+        # What the triangle's plane has in the middle of the pixel, within the triangle's depths.
+        across = (_slopes(own)[:, None] * (cells + 0.5 - samples[..., :2])).sum(axis=2)
+        depth = samples[..., 2] + across
+        depth = depth.clip(own[..., 2].min(axis=1)[:, None], own[..., 2].max(axis=1)[:, None])
+        inside = ((cells >= 0) & (cells < side)).all(axis=2)
+        column, row = cells[inside].astype(np.int64).T
+        np.minimum.at(nearest, row * side + column, depth[inside])
     nearest[np.isinf(nearest)] = 0
     return nearest.reshape(side, side).astype(np.float32)
+
+
+def _slopes(corners: Array) -> Array:
+    """[M, 2] change of depth to the right and down on triangles [M, 3, 3] (x, y, depth); 0 for
+    those seen edge on."""
+    first, second = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
+    normal = np.cross(first, second)
+    upright = np.abs(normal[:, 2:]) > 1e-9
+    return np.where(upright, -normal[:, :2] / np.where(upright, normal[:, 2:], 1.0), 0.0)
 
 
 def _barycentric(steps: int) -> Array:

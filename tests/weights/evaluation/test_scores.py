@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tpvideo.weights.evaluation.scores import psnr, ssim
+from tpvideo.weights.evaluation.scores import ms_ssim, psnr, ssim
 
 WHOLE = torch.ones(1, 1, 16, 16)
 
@@ -90,3 +90,32 @@ def test_each_picture_has_its_own_score() -> None:
     for measure in (psnr, ssim):
         alone = torch.cat([measure(a[i : i + 1], b[i : i + 1], mask[i : i + 1]) for i in range(3)])
         torch.testing.assert_close(measure(a, b, mask), alone, atol=1e-5, rtol=1e-5)
+
+
+def slow_ms_ssim(a: Tensor, b: Tensor) -> float:
+    """Wang, Simoncelli and Bovik 2003 for one channel, from its own blurred moments."""
+    taps = torch.tensor([math.exp(-((k - 5) ** 2) / 4.5) for k in range(11)])
+    window = torch.outer(taps, taps)[None, None] / taps.sum() ** 2
+    result = 1.0
+    for scale, exponent in enumerate((0.0448, 0.2856, 0.3001, 0.2363, 0.1333)):
+
+        def mean(x: Tensor) -> Tensor:
+            padded = torch.nn.functional.pad(x, (5,) * 4, mode="reflect")
+            return torch.nn.functional.conv2d(padded, window)
+
+        mu, nu = mean(a), mean(b)
+        spread = mean(a * a) - mu * mu + mean(b * b) - nu * nu
+        structure = (2 * (mean(a * b) - mu * nu) + 9e-4) / (spread + 9e-4)
+        if scale == 4:
+            structure = structure * (2 * mu * nu + 1e-4) / (mu * mu + nu * nu + 1e-4)
+        result *= structure.mean().item() ** exponent
+        a, b = (torch.nn.functional.avg_pool2d(x, 2) for x in (a, b))
+    return result
+
+
+def test_likeness_at_five_scales_is_the_published_formula() -> None:
+    a = torch.rand(1, 1, 176, 176)
+    b = (a + 0.3 * torch.rand(1, 1, 176, 176)).clamp(0, 1)
+    assert ms_ssim(a, b).item() == pytest.approx(slow_ms_ssim(a, b), abs=1e-4)
+    assert ms_ssim(a, a).item() == pytest.approx(1)
+    assert 0 <= ms_ssim(a, 1 - a).item() < 0.1
