@@ -63,28 +63,29 @@ def paint_on(
     layers: Layers,
     crops: Sequence[Image],
     mattes: Sequence[Image],
-    behind: Sequence[Tensor],
+    behind: Sequence[Tensor] | None,
     size: int,
-) -> list[Image]:
+) -> list[tuple[Image, Image | None]]:
     """The finished pictures [size, size, 3] before what is behind them, by the compiled loop.
 
     Args:
         layers: on the CPU.
         crops, mattes: as for `paint`.
-        behind: B pictures [3, 1, 1] or [3, size, size], 0..1.
+        behind: B pictures [3, 1, 1] or [3, size, size], 0..1; None gives straight colours and
+            their opacity [size, size].
     """
     from tpvideo.stages import paint_kernel
 
-    finished = []
-    for index, (crop, matte, back) in enumerate(zip(crops, mattes, behind, strict=True)):
+    finished: list[tuple[Image, Image | None]] = []
+    for index, (crop, matte) in enumerate(zip(crops, mattes, strict=True)):
         picture = torch.cat([layers.picture[index], layers.alphas[index]])
-        result = np.empty((size, size, 3), np.uint8)
-        paint_kernel.paint(
-            *(_last(part) for part in (picture, layers.own[index], layers.other[index],
-                                       layers.person[index], back)),
-            np.ascontiguousarray(crop), np.ascontiguousarray(matte), result,
-        )  # fmt: skip
-        finished.append(result)
+        back = torch.zeros(3, 1, 1) if behind is None else behind[index]
+        parts = (picture, layers.own[index], layers.other[index], layers.person[index], back)
+        rgb = np.empty((size, size, 3), np.uint8)
+        opacity = np.empty((size, size) if behind is None else (0, 0), np.uint8)
+        whole = (np.ascontiguousarray(crop), np.ascontiguousarray(matte))
+        paint_kernel.paint(*(_last(part) for part in parts), *whole, rgb, opacity)
+        finished.append((rgb, opacity if behind is None else None))
     return finished
 
 

@@ -18,8 +18,13 @@ def inlined(function: Any) -> Any:
     return njit(nogil=True, fastmath=True, error_model="numpy", inline="always")(function)
 
 
+def compiled(function: Any) -> Any:
+    """Compile on first call, keep the result on disk, and let other threads run meanwhile."""
+    return njit(nogil=True, fastmath=True, error_model="numpy", cache=True)(function)
+
+
 @inlined
-def place(position, count):
+def place(position: Any, count: Any) -> Any:
     """The two neighbours of a position between 0 and count, cell centres at halves, and the share
     of the second; positions beyond the rim are on it."""
     at = min(max(position - f32(0.5), f32(0)), f32(count - 1))
@@ -28,7 +33,9 @@ def place(position, count):
 
 
 @inlined
-def level(table, top, bottom, down, left, right, along, channel):
+def level(
+    table: Any, top: Any, bottom: Any, down: Any, left: Any, right: Any, along: Any, channel: Any
+) -> Any:
     """A channel of [H, W, C] between four neighbours."""
     upper = f32(table[top, left, channel])
     upper += along * (f32(table[top, right, channel]) - upper)
@@ -37,8 +44,8 @@ def level(table, top, bottom, down, left, right, along, channel):
     return upper + down * (lower - upper)
 
 
-@njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
-def fetch(crop, matte, person, x, y, colour):
+@compiled
+def fetch(crop: Any, matte: Any, person: Any, x: Any, y: Any, colour: Any) -> Any:
     """The person's own colour at (x, y) in -1..1, 0..1, into `colour`; returns the matte there."""
     side, cells = crop.shape[0], person.shape[0]
     u, v = (x + f32(1)) * f32(0.5), (y + f32(1)) * f32(0.5)
@@ -56,17 +63,32 @@ def fetch(crop, matte, person, x, y, colour):
     west, east, across = place(u * f32(cells), cells)
     north, south, below = place(v * f32(cells), cells)
     for k in range(3):
-        seen = level(crop, top, bottom, down, left, right, along, k) * scale
+        seen = f32(crop[top, left, k]) * f32(matte[top, left])
+        seen += along * (f32(crop[top, right, k]) * f32(matte[top, right]) - seen)
+        under = f32(crop[bottom, left, k]) * f32(matte[bottom, left])
+        under += along * (f32(crop[bottom, right, k]) * f32(matte[bottom, right]) - under)
+        seen = (seen + down * (under - seen)) * (scale * scale)
         spread = level(person, north, south, below, west, east, across, k)
-        colour[k] = spread + alpha * (seen - spread)
+        colour[k] = seen + (f32(1) - alpha) * spread
     return alpha
 
 
-@njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
-def paint(picture, own, other, person, behind, crop, matte, result):
-    """Fill `result` [T, T, 3] uint8; see paint.paint_on. Layers are [H, W, C] float32."""
+@compiled
+def paint(
+    picture: Any,
+    own: Any,
+    other: Any,
+    person: Any,
+    behind: Any,
+    crop: Any,
+    matte: Any,
+    result: Any,
+    opacity: Any,
+) -> None:
+    """Fill `result` [T, T, 3] uint8; see paint.paint_on. Layers are [H, W, C] float32. Where
+    `opacity` is [T, T] and not empty it is filled as well, and the colours are straight."""
     size, fine, coarse = result.shape[0], picture.shape[0], own.shape[0]
-    is_plain = behind.shape[0] == 1
+    is_plain, is_clear = behind.shape[0] == 1, opacity.shape[0] > 0
     fetched, mirrored = np.empty(3, f32), np.empty(3, f32)
     to_fine, to_coarse = f32(fine / size), f32(coarse / size)
     for i in range(size):
@@ -76,6 +98,8 @@ def paint(picture, own, other, person, behind, crop, matte, result):
             left, right, along = place((f32(j) + f32(0.5)) * to_fine, fine)
             row, column = (0, 0) if is_plain else (i, j)
             alpha = level(picture, top, bottom, down, left, right, along, 3)
+            if is_clear:
+                opacity[i, j] = np.uint8(alpha * f32(255) + f32(0.5))
             if alpha < f32(1e-3):
                 for k in range(3):
                     result[i, j, k] = np.uint8(behind[row, column, k] * f32(255) + f32(0.5))
@@ -104,5 +128,7 @@ def paint(picture, own, other, person, behind, crop, matte, result):
                 if trust > f32(0):
                     colour += trust * (fetched[k] - colour)
                 colour = min(max(colour, f32(0)), f32(1))
-                shown = colour * alpha + (f32(1) - alpha) * behind[row, column, k]
+                shown = colour
+                if not is_clear:
+                    shown = colour * alpha + (f32(1) - alpha) * behind[row, column, k]
                 result[i, j, k] = np.uint8(shown * f32(255) + f32(0.5))

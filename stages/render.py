@@ -192,9 +192,9 @@ class NovelView(Stage[Inverted, Rendered]):
             crops, mattes = [face.crop for face in faces], [face.alpha for face in faces]
             sources = torch.stack([torch.from_numpy(face.camera) for face in faces])
             layers = sharpen(colours, alphas, target, crops, mattes, sources.to(self.device))
-            if self.backdrop is not None and self.device.type == "cpu" and has_kernel():
-                behind = [self._behind(face) for face in faces]
-                return [(rgb, None) for rgb in paint_on(layers, crops, mattes, behind, self.size)]
+            if self.device.type == "cpu" and has_kernel():
+                behind = [self._behind(face) for face in faces] if self.backdrop else None
+                return paint_on(layers, crops, mattes, behind, self.size)
             colours, alphas = paint(layers, crops, mattes, self.size)
         else:
             colours, alphas = self._resize(colours, alphas)

@@ -222,8 +222,14 @@ def test_the_compiled_loop_paints_what_the_plain_one_does(case: str) -> None:
     generator = torch.Generator().manual_seed(1)
     for behind in (torch.rand(3, 1, 1, generator=generator), torch.rand(3, 96, 96)):
         (expected,) = to_images((colours + (1 - alphas) * behind) * 2 - 1)
-        (result,) = paint_on(layers, images, masks, [behind], 96)
+        ((result, _),) = paint_on(layers, images, masks, [behind], 96)
         # A level at most: pixels whose trust or share stands at its threshold.
         difference = abs(result.astype(int) - expected.astype(int))
         assert difference.max() <= 3
         assert difference.mean() < 0.2
+    ((straight, opacity),) = paint_on(layers, images, masks, None, 96)
+    assert opacity is not None
+    (expected,) = to_images(alphas * 2 - 1)
+    assert abs(opacity.astype(int) - expected).max() <= 1
+    (expected,) = to_images(colours * 2 - 1)
+    assert abs(straight * (opacity[..., None] / 255) - expected).max() <= 3
