@@ -66,7 +66,7 @@ def test_the_depth_of_a_mesh_is_that_of_its_surface(yaw: float) -> None:
     both = (found > 0) & (depth > 0)
     assert ((found > 0) != (depth > 0)).mean() < 0.02  # the rim
     front = both & (depth < depth[depth > 0].min() + 0.08)  # not its rim, which is steep
-    assert np.abs(found - depth)[front].mean() < 7e-4  # a pixel is 0.009 wide
+    assert np.abs(found - depth)[front].mean() < 1.5e-3  # a pixel is 0.009 wide
     inner = np.zeros((SIDE, SIDE), bool)
     inner[24:40, 24:40] = True
     assert (found[inner] > 0).all()
