@@ -383,6 +383,7 @@ class Started:
             stderr=subprocess.PIPE,
             text=True,
             env=environment,
+            preexec_fn=_heed_hangups,
         )
         assert self.process.stderr is not None
         for line in self.process.stderr:
@@ -394,6 +395,10 @@ class Started:
         self.process.send_signal(number)
         _, said = self.process.communicate(timeout=END_S)
         return self.process.returncode, said
+
+
+def _heed_hangups() -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run under nohup, the program not
 
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")

@@ -149,7 +149,7 @@ def test_states_come_back_as_they_were(tmp_path: Path) -> None:
     other.key = KEY
     found = other.recover()
     assert found is not None and (found.frames, found.zero_pts) == (2, 3)
-    assert other.times == [3, 4]
+    assert list(other.times) == [3, 4]
     matte = found.states[0]["matte"]
     assert matte.dtype == np.float32 and (matte == states[0]["matte"]).all()
     assert {**found.states[0], "matte": None} == {**states[0], "matte": None}
