@@ -187,10 +187,13 @@ def _reduced(picture: Image, side: int) -> Image:
 
 
 def _solid_depth(seen: Seen) -> Tensor:
-    """Depth with the surface continued past its silhouette, where rays average near nothing."""
+    """Depth with the surface continued past its silhouette, where rays average near nothing; where
+    there is none near, as far away as the world's origin."""
     weight = seen.alpha.clamp(0, 1) ** 2
+    known = F.avg_pool2d(weight, 5, 1, 2)
     total = F.avg_pool2d(seen.depth * weight, 5, 1, 2)
-    mean = total / F.avg_pool2d(weight, 5, 1, 2).clamp(min=1e-4)
+    distance = seen.labels[:, [3, 7, 11]].norm(dim=1)[:, None, None, None]
+    mean = (total + 1e-4 * distance) / (known + 1e-4)
     return torch.lerp(mean, seen.depth, (seen.alpha - 0.7).div(0.2).clamp(0, 1))
 
 

@@ -233,3 +233,15 @@ def test_the_compiled_loop_paints_what_the_plain_one_does(case: str) -> None:
     assert abs(opacity.astype(int) - expected).max() <= 1
     (expected,) = to_images(colours * 2 - 1)
     assert abs(straight * (opacity[..., None] / 255) - expected).max() <= 3
+
+
+def test_a_camera_that_stays_where_it_is_shows_the_source_even_beside_an_empty_volume() -> None:
+    crop, truth, target, source = scene(0.0)
+    alpha = target.alpha.clone()
+    alpha[..., RAW // 2 :] = 0
+    depth = torch.where(alpha > 0, target.depth, 0)
+    opaque = F.interpolate(alpha, size=SIDE, mode="nearest")
+    seen = target._replace(alpha=alpha, depth=depth, labels=source.labels)
+    result, _ = finished(coarse(truth) * opaque, opaque, seen, crop, SOLID, source.labels, SIDE)
+    assert result.isfinite().all()
+    assert (result - truth)[..., 10:-10, 10 : SIDE // 2 - 6].abs().max() < 0.05
