@@ -1,6 +1,6 @@
 """Render a long synthetic clip with the smallest networks and watch the memory.
 
-    python bench/long_run.py [--minutes 30] [--rate 10] [--batch-size 8] [--most-growth 0.05]
+    python bench/long_run.py [--minutes 30] [--rate 10] [--batch-size 1] [--most-growth 0.05]
 
 Every stage is the real one but for the sizes: tiny networks, pictures of 96 x 64, a face that is
 always in the same place; every picture differs from the one before, so that none is passed on.
@@ -112,7 +112,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--rate", type=int, default=10, help="frames a second of the clip")
-    parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--batch-size", type=int, default=1)
     parser.add_argument("--most-growth", type=float, default=0.05)
     chosen = parser.parse_args()
     frames = round(60 * chosen.rate * chosen.minutes)

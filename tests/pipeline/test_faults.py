@@ -112,7 +112,17 @@ def failing_sink(number: int) -> Callable[[MovieWriter, Any], None]:
 
 
 @pytest.mark.parametrize("number", [0, FRAMES // 2, LAST])
-@pytest.mark.parametrize("where", ["decode", "matting", "face", "invert", "render", "encode"])
+@pytest.mark.parametrize(
+    "where",
+    [
+        "decode",
+        pytest.param("matting", marks=pytest.mark.slow),
+        pytest.param("face", marks=pytest.mark.slow),
+        "invert",
+        pytest.param("render", marks=pytest.mark.slow),
+        "encode",
+    ],
+)
 def test_a_stage_that_raises_is_named_with_its_frame_and_leaves_nothing(
     where: str,
     number: int,

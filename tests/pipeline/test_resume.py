@@ -92,7 +92,7 @@ def test_a_killed_run_is_continued_to_the_very_same_film(
     assert names_in(left.parent) == {"out.mp4"}
 
 
-@pytest.mark.parametrize("where", ["join", "keep"])
+@pytest.mark.parametrize("where", ["join", pytest.param("keep", marks=pytest.mark.slow)])
 def test_a_run_killed_at_the_worst_moment_is_continued(
     source: Path, undisturbed: Path, left: Path, where: str
 ) -> None:
