@@ -108,6 +108,7 @@ def test_a_run_killed_at_the_worst_moment_is_continued(
     assert names_in(left.parent) == {"out.mp4"}
 
 
+@pytest.mark.slow
 def test_sigterm_keeps_what_is_whole(source: Path, undisturbed: Path, tmp_path: Path) -> None:
     target = tmp_path / "out.mp4"
     ended = interrupted.run(source, target, "--at", "25", "--signal", "SIGTERM")
