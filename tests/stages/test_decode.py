@@ -375,7 +375,9 @@ def test_bad_input_is_refused_in_one_line_that_names_file_and_reason(tmp_path: P
 def test_a_picture_too_large_for_memory_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "huge.png"
     Pillow.new("1", (12000, 9000)).save(path)
-    with pytest.raises(InputError, match="12000x9000 is more than 100 million pixels; make it smal"):
+    with pytest.raises(
+        InputError, match="12000x9000 is more than 100 million pixels; make it smal"
+    ):
         FileSource(path).open()
 
 

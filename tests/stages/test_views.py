@@ -45,7 +45,7 @@ class Shelf:
 
 
 def heads(*, with_gap: bool = False) -> tuple[list[Inverted], Sequence[NovelView]]:
-    """Three inverted frames (the middle one without a face, if so asked), and a view for each yaw."""
+    """Three inverted frames, the middle one without a face if asked for, and two views."""
     torch.manual_seed(5)
     network = tiny_network()
     faces = [random_face(seed) for seed in range(3)]
