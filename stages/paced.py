@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from fractions import Fraction
@@ -57,6 +58,9 @@ class PacedFile(LiveSource):
             if not self._loop or not self._wait(float(1 / self._info.rate)):
                 return
             self._film.close()
+            # PyAV's filter graphs hold themselves and their pictures until cycles are collected,
+            # which may take Python minutes.
+            gc.collect()
             self._film = FileSource(self.path)
             self._film.open()
 
