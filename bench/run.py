@@ -1,6 +1,6 @@
 """Time whole runs of the program: frames per second, the stage table, peak memory.
 
-    python bench/run.py [SOURCE] [--seconds N] [--repeat K] [-- OPTIONS] [--against OPTIONS]
+    python bench/run.py [SOURCE] [--repeat K] [--options OPTIONS] [--against OPTIONS]
 
 Without SOURCE the sample clip is used. With `--against`, runs with both sets of options alternate,
 and their ratio is printed: only ratios within one call mean anything on a noisy machine.

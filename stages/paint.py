@@ -1,6 +1,6 @@
 """Lay the layers of a picture with detail together, for every pixel.
 
-`paint` is the plain version and runs anywhere; on a CPU with numba `Painter` runs the same as one
+`paint` is the plain version and runs anywhere; on a CPU with numba `paint_on` runs the same as one
 compiled loop that passes over what is empty (paint_kernel.py).
 """
 

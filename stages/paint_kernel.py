@@ -10,7 +10,10 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from tpvideo.stages.paint import COVERED, LEAST_SHARE
+
 f32 = np.float32
+LEAST_AT, COVERED_AT = f32(LEAST_SHARE), f32(COVERED)
 
 
 def inlined(function: Any) -> Any:
@@ -112,9 +115,9 @@ def paint(
                 there = fetch(crop, matte, person, x, y, fetched)
                 trust *= min(max((there - f32(0.5)) * f32(2), f32(0)), f32(1))
             share = f32(0)
-            if trust < f32(0.98):
+            if trust < COVERED_AT:
                 share = level(other, north, south, below, west, east, across, 5)
-                if share > f32(0.02):
+                if share > LEAST_AT:
                     x = level(other, north, south, below, west, east, across, 0)
                     y = level(other, north, south, below, west, east, across, 1)
                     fetch(crop, matte, person, x, y, mirrored)

@@ -65,7 +65,7 @@ MAY_IMPORT = {
         "PIL", "av", "decord", "ffmpeg", "insightface", "onnxruntime", "torch",
     },
     "stages/networks": {"tpvideo.stages.networks", "torch"},
-    "stages/paint_kernel.py": {"numba"},
+    "stages/paint_kernel.py": {"numba", "tpvideo.stages.paint"},
     "stages/networks/march_kernel.py": {"numba"},
     "weights": WEIGHTS,
     "weights/cli.py": WEIGHTS | {"click", "rich"},

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from tpvideo.pipeline.batch.task import Progress, Task
+from tpvideo.pipeline.progress import every
 from tpvideo.pipeline.runner import Pipeline
 
 PROGRESS_INTERVAL_S = 0.5
@@ -25,21 +25,14 @@ def resident_bytes() -> int:
 @contextmanager
 def told(pipeline: Pipeline, task: Task, tell: Callable[[Progress], None]) -> Iterator[None]:
     """Report how far the run is while the block lasts."""
-    is_over = threading.Event()
 
-    def repeat() -> None:
-        while not is_over.wait(PROGRESS_INTERVAL_S):
-            report = pipeline.report()
-            total = pipeline.info.frames if pipeline.info else None
-            tell(Progress(task, report.frames, total, report.elapsed_s))
+    def report() -> None:
+        account = pipeline.report()
+        total = pipeline.info.frames if pipeline.info else None
+        tell(Progress(task, account.frames, total, account.elapsed_s))
 
-    thread = threading.Thread(target=repeat, name="tpvideo-progress")
-    thread.start()
-    try:
+    with every(PROGRESS_INTERVAL_S, report):
         yield
-    finally:
-        is_over.set()
-        thread.join()
 
 
 class _Kept(logging.Handler):
