@@ -8,7 +8,7 @@ import random
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import numpy as np
 import pytest
@@ -61,6 +61,14 @@ def no_error_logged() -> Iterator[None]:
     yield
     root.removeHandler(errors)
     assert not errors.lines, f"logged at ERROR: {errors.lines}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(fixturedef: pytest.FixtureDef[object]) -> Generator[None, object, object]:
+    """Networks in fixtures of a module, made before any test's own fixtures, are repeatable too."""
+    if fixturedef.scope != "function" and (torch := sys.modules.get("torch")) is not None:
+        torch.manual_seed(SEED)
+    return (yield)
 
 
 @pytest.fixture(autouse=True)

@@ -49,12 +49,15 @@ SIZES: dict[str, Any] = {
 """Widths are multiples of 16: oneDNN's bfloat16 backward pass crashes on some others."""
 
 
-def tiny_network(**changes: Any) -> TriPlaneNet:
+def tiny_network(*, seed: int = 0, **changes: Any) -> TriPlaneNet:
     """A network of random weights for inference: pictures of 64 x 64 from crops of 32 x 32.
 
-    Its volume is part solid and part empty, so that pictures have something to show.
+    The same seed is the same network wherever and whenever it is made: at import, in a fixture, in
+    a test. Its volume is part solid and part empty, so that pictures have something to show.
     """
-    network = TriPlaneNet(**{**SIZES, **changes})
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        network = TriPlaneNet(**{**SIZES, **changes})
     with torch.no_grad():  # the first row is the density
         decoder = network.decoder.decoder
         density = decoder.get_parameter("net.2.weight")[0]
