@@ -28,6 +28,10 @@ HIDDEN_AT = 0.03
 """How far (scene units) behind the source's surface a point is taken for hidden: about a fifth
 of the distance between the eyes, the depth error of a small volume."""
 
+SAME_RAD, OTHER_RAD = 0.02, 0.1
+"""Angles between two cameras up to which they see the same outline, and from which each has an
+outline of its own; between them the one fades into the other."""
+
 DISAGREES_AT = 0.5
 """Difference of coarse colours (0..1) at which a fetched colour is no longer believed."""
 
@@ -51,8 +55,8 @@ class Layers(NamedTuple):
     alphas: Tensor
     """[B, 1, V, V] opacity."""
     own: Tensor
-    """[B, 3, L, L] where the source shows the surface (x, y in -1..1) and how far, 0..1, that is
-    trusted."""
+    """[B, 4, L, L] where the source shows the surface (x, y in -1..1), how far, 0..1, that is
+    trusted, and how far, 0..1, the source's outline is this view's too."""
     other: Tensor
     """[B, 6, L, L] where the source shows the mirrored surface (x, y), what its colours lack
     there (3), and its share, 0..1."""
@@ -102,6 +106,7 @@ def sharpen(
     trust = own.trust * _agreement(own.rgba[:, :3], coarse) * opaque
     trust = _blur(trust, 1) * (trust > 0.01)
     correction = _spread(own.rgba[:, :3] - coarse, trust)
+    same = _sameness(target.labels, source_labels) * _inside(own.grid)
 
     # What the source does not see it may see mirrored: heads are probably symmetric (paper,
     # section 3.3), so the fine structure of the other half is a better guess than none.
@@ -113,7 +118,7 @@ def sharpen(
     return Layers(
         picture=rendered + enlarged(correction, rendered.shape[-1]),
         alphas=alphas,
-        own=torch.cat([own.grid, trust], dim=1),
+        own=torch.cat([own.grid, trust, same], dim=1),
         other=torch.cat([other.grid, tone, share], dim=1),
         person=person,
     )
@@ -155,11 +160,23 @@ def _find(
     facing = (normals * to_source).sum(dim=1, keepdim=True)
     wanted = (normals * toward).sum(dim=1, keepdim=True).clamp(min=0.1, max=0.35)
     facing = ((facing - 0.05) / (wanted - 0.05)).clamp(0, 1)
-    inside = (20 * (1 - grid.abs().amax(dim=1, keepdim=True))).clamp(0, 1)
     rgba = look_up(pictures, grid)
     matte = (rgba[:, 3:] - 0.5).mul(2).clamp(0, 1)
-    trust = torch.exp(-(behind**2)) * facing * matte * inside
+    trust = torch.exp(-(behind**2)) * facing * matte * _inside(grid)
     return _Found(grid, trust, rgba)
+
+
+def _inside(grid: Tensor) -> Tensor:
+    """[B, 1, L, L] 1 for positions within a picture, falling to 0 at its border."""
+    return (20 * (1 - grid.abs().amax(dim=1, keepdim=True))).clamp(0, 1)
+
+
+def _sameness(labels: Tensor, source_labels: Tensor) -> Tensor:
+    """[B, 1, 1, 1] 1 where the new camera looks along the source's, 0 where it looks elsewhere:
+    what a camera sees it shows as it is, hair and rim too, and needs no surface for it."""
+    along, source_along = (each[:, [2, 6, 10]] for each in (labels, source_labels))
+    apart = torch.linalg.cross(along, source_along).norm(dim=1).asin()
+    return ((OTHER_RAD - apart) / (OTHER_RAD - SAME_RAD)).clamp(0, 1)[:, None, None, None]
 
 
 def _cut_out(

@@ -40,17 +40,19 @@ def paint(
     """
     device = layers.picture.device
     colours = pixels.to_tensor(crops, device).add(1).div(2)
-    alpha = pixels.to_tensor(mattes, device).add(1).div(2)
-    cut_out = torch.lerp(enlarged(layers.person, colours.shape[-1]), colours, alpha)
-    cut_out = torch.cat([cut_out, alpha], dim=1)
+    matte = pixels.to_tensor(mattes, device).add(1).div(2)
+    cut_out = torch.lerp(enlarged(layers.person, colours.shape[-1]), colours, matte)
+    cut_out = torch.cat([cut_out, matte], dim=1)
     own, other = enlarged(layers.own, size), enlarged(layers.other, size)
     fetched = look_up(cut_out, own[:, :2])
-    trust = own[:, 2:] * (fetched[:, 3:] - 0.5).mul(2).clamp(0, 1)
+    same, alpha = own[:, 3:], fetched[:, 3:]
+    trust = own[:, 2:3] * (alpha - 0.5).mul(2).clamp(0, 1)
+    trust = trust + same * (1 - trust)
     mirrored = look_up(cut_out[:, :3], other[:, :2]) + other[:, 2:5]
     share = other[:, 5:] * ((other[:, 5:] > LEAST_SHARE) & (trust < COVERED))
     picture = torch.lerp(enlarged(layers.picture, size), mirrored, share)
     picture = torch.lerp(picture, fetched[:, :3], trust).clamp(0, 1)
-    alphas = enlarged(layers.alphas, size)
+    alphas = torch.lerp(enlarged(layers.alphas, size), alpha, same)
     return picture * alphas, alphas
 
 

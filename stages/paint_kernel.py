@@ -101,19 +101,24 @@ def paint(
             left, right, along = place((f32(j) + f32(0.5)) * to_fine, fine)
             row, column = (0, 0) if is_plain else (i, j)
             alpha = level(picture, top, bottom, down, left, right, along, 3)
+            west, east, across = place((f32(j) + f32(0.5)) * to_coarse, coarse)
+            same = level(own, north, south, below, west, east, across, 3)
+            trust = f32(0)
+            if same > f32(0) or alpha >= f32(1e-3):
+                trust = level(own, north, south, below, west, east, across, 2)
+            if trust > f32(0) or same > f32(0):
+                x = level(own, north, south, below, west, east, across, 0)
+                y = level(own, north, south, below, west, east, across, 1)
+                there = fetch(crop, matte, person, x, y, fetched)
+                trust *= min(max((there - f32(0.5)) * f32(2), f32(0)), f32(1))
+                trust += same * (f32(1) - trust)
+                alpha += same * (there - alpha)
             if is_clear:
                 opacity[i, j] = np.uint8(alpha * f32(255) + f32(0.5))
             if alpha < f32(1e-3):
                 for k in range(3):
                     result[i, j, k] = np.uint8(behind[row, column, k] * f32(255) + f32(0.5))
                 continue
-            west, east, across = place((f32(j) + f32(0.5)) * to_coarse, coarse)
-            trust = level(own, north, south, below, west, east, across, 2)
-            if trust > f32(0):
-                x = level(own, north, south, below, west, east, across, 0)
-                y = level(own, north, south, below, west, east, across, 1)
-                there = fetch(crop, matte, person, x, y, fetched)
-                trust *= min(max((there - f32(0.5)) * f32(2), f32(0)), f32(1))
             share = f32(0)
             if trust < COVERED_AT:
                 share = level(other, north, south, below, west, east, across, 5)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import pytest
 import torch
@@ -208,9 +209,10 @@ def test_the_rim_of_a_head_keeps_none_of_what_is_behind_it() -> None:
 
 
 @pytest.mark.skipif(not has_kernel(), reason="needs numba")
+@pytest.mark.parametrize("yaw", [0.3, 0.06, 0.0])
 @pytest.mark.parametrize("case", ["whole", "with a rim", "beside the head"])
-def test_the_compiled_loop_paints_what_the_plain_one_does(case: str) -> None:
-    crop, truth, target, source = scene(0.3)
+def test_the_compiled_loop_paints_what_the_plain_one_does(case: str, yaw: float) -> None:
+    crop, truth, target, source = scene(yaw)
     mattes, opaque = SOLID.clone(), OPAQUE.clone()
     if case == "with a rim":
         mattes[..., CROP // 2 :] = torch.linspace(1, 0, CROP // 2)
@@ -220,7 +222,8 @@ def test_the_compiled_loop_paints_what_the_plain_one_does(case: str) -> None:
     layers = sharpen(coarse(truth) * opaque, opaque, target, images, masks, source.labels)
     colours, alphas = paint(layers, images, masks, 96)
     generator = torch.Generator().manual_seed(1)
-    for behind in (torch.rand(3, 1, 1, generator=generator), torch.rand(3, 96, 96)):
+    for shape in ((3, 1, 1), (3, 96, 96)):
+        behind = torch.rand(shape, generator=generator)
         (expected,) = to_images((colours + (1 - alphas) * behind) * 2 - 1)
         ((result, _),) = paint_on(layers, images, masks, [behind], 96)
         # A level at most: pixels whose trust or share stands at its threshold.
@@ -245,3 +248,31 @@ def test_a_camera_that_stays_where_it_is_shows_the_source_even_beside_an_empty_v
     result, _ = finished(coarse(truth) * opaque, opaque, seen, crop, SOLID, source.labels, SIDE)
     assert result.isfinite().all()
     assert (result - truth)[..., 10:-10, 10 : SIDE // 2 - 6].abs().max() < 0.05
+
+
+def test_from_its_own_camera_a_head_has_the_outline_of_its_matte() -> None:
+    crop, truth, target, source = scene(0.0)
+    mattes = SOLID.clone()
+    mattes[..., CROP // 2 :] = torch.linspace(1, 0, CROP // 2)  # much softer than the volume's
+    alpha = target.alpha.clone()
+    alpha[..., 3 * RAW // 4 :] = 0
+    opaque = F.interpolate(alpha, size=SIDE, mode="nearest")
+    seen = target._replace(alpha=alpha)
+    rendered = coarse(truth) * opaque
+    result, alphas = finished(rendered, opaque, seen, crop, mattes, source.labels, SIDE)
+    outline = F.avg_pool2d(mattes, 2)
+    assert (alphas - outline)[INNER].abs().max() < 0.02
+    assert (result - truth * outline)[INNER].abs().max() < 0.05
+
+
+def test_an_outline_turns_from_the_mattes_to_the_volumes_without_a_jump() -> None:
+    outlines = []
+    for step in range(13):
+        crop, truth, target, source = scene(step * 0.01)
+        mattes = SOLID.clone()
+        mattes[..., 3 * CROP // 4 :] = 0
+        _, alphas = finished(coarse(truth), OPAQUE, target, crop, mattes, source.labels, SIDE)
+        outlines.append(float(alphas[..., 20:-20, 3 * SIDE // 4 : -8].mean()))
+    assert outlines[0] < 0.2
+    assert outlines[-1] > 0.99
+    assert max(abs(b - a) for a, b in pairwise(outlines)) < 0.2
