@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 from onnxruntime import InferenceSession
+from torch import Tensor
 
 from tpvideo.pipeline.config import Settings
 from tpvideo.pipeline.errors import ConfigError
@@ -25,6 +26,7 @@ from tpvideo.stages.backdrop import parse_backdrop
 from tpvideo.stages.codecs import default_suffix
 from tpvideo.stages.crop_matting import CropMatting
 from tpvideo.stages.decode import FileSource
+from tpvideo.stages.edit import Edit
 from tpvideo.stages.encode import FileSink
 from tpvideo.stages.face import FaceCrop
 from tpvideo.stages.facefinder import FaceFinder, Finder
@@ -39,7 +41,7 @@ from tpvideo.stages.precision import working_dtype
 from tpvideo.stages.provenance import Provenance
 from tpvideo.stages.render import NovelView
 from tpvideo.stages.views import EachFile, EachView, SeveralViews
-from tpvideo.weights import store
+from tpvideo.weights import directions, store
 
 INSIGHTFACE_PACK = "buffalo_l"
 """Folder of the weights store with InsightFace's models."""
@@ -95,6 +97,7 @@ def assemble(
     sink = file_sink(source, target, settings)
     expect_file(source)
     sink.check_target()
+    edit_shift(settings)
     machine = pick_machine(settings)
     share_cores()
     begin = sink.recover(_key(source, settings, machine))
@@ -181,6 +184,7 @@ def provenance(settings: Settings) -> Provenance:
         pitch_rad=settings.pitch_rad,
         view=settings.view,
         model=Path(settings.model).name,
+        edit=settings.edit,
         audio=settings.audio,
         trim=None if trim is None else (trim[0], trim[1]),
     )
@@ -198,11 +202,42 @@ def inverted(
         choose=settings.face,
         smooth=settings.smooth,
     )
-    return posed(read(_file_source(source, settings, skip)), matting, face).then(
-        Inversion(
-            networks.triplane, device=machine.device, dtype=machine.dtype, batch=machine.batch
+    inversion = Inversion(
+        networks.triplane, device=machine.device, dtype=machine.dtype, batch=machine.batch
+    )
+    heads = posed(read(_file_source(source, settings, skip)), matting, face).then(inversion)
+    return edited(heads, settings, machine, networks)
+
+
+def edited(
+    heads: Flow[Inverted], settings: Settings, machine: Machine, networks: Networks
+) -> Flow[Inverted]:
+    """The heads as the settings' edits change them; as they are where there are none."""
+    shift = edit_shift(settings)
+    if shift is None:
+        return heads
+    return heads.then(
+        Edit(
+            networks.triplane,
+            shift,
+            device=machine.device,
+            dtype=machine.dtype,
+            batch=machine.batch,
         )
     )
+
+
+def edit_shift(settings: Settings) -> Tensor | None:
+    """[L, D] what the edits add to a face's latents; None where there are none.
+
+    Raises:
+        ConfigError: there is no direction of a name.
+        WeightsError: the directions are missing, damaged or of another model.
+    """
+    if not settings.edit:
+        return None
+    path = directions.locate(settings.directions, settings.model)
+    return directions.read(path, settings.model).shift(settings.edit, path)
 
 
 def crop_side(size: int) -> int:
@@ -259,6 +294,8 @@ def model_files(settings: Settings) -> dict[str, Path]:
         WeightsError: one is missing.
     """
     files = {"model": store.locate(settings.model)}
+    if settings.edit:
+        files["directions"] = directions.locate(settings.directions, settings.model)
     matting = matting_file(settings.matting)
     if matting is not None:
         files["matting"] = matting
@@ -288,6 +325,7 @@ def default_target(source: Path, settings: Settings) -> Path:
     name = f"{source.stem}_yaw{settings.yaw_rad:.4g}"
     if settings.pitch_rad:
         name += f"_pitch{settings.pitch_rad:.4g}"
+    name += "".join(f"_{direction}{strength:g}" for direction, strength in settings.edit)
     is_transparent = settings.background == "transparent"
     return source.with_name(name + default_suffix(source.suffix.lower(), is_transparent))
 

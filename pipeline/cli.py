@@ -21,7 +21,7 @@ from tpvideo.pipeline.errors import ConfigError, TpvideoError, in_one_line, prin
 from tpvideo.pipeline.evaluation.command import evaluate
 from tpvideo.pipeline.exits import INTERRUPTED, exit_code
 from tpvideo.pipeline.live.command import live
-from tpvideo.pipeline.options import choice, parse_face, parsed
+from tpvideo.pipeline.options import choice, parse_face, parsed, parsed_each
 from tpvideo.pipeline.resume import how_to_go_on, resumable
 from tpvideo.pipeline.signals import Terminated, endings_raise
 from tpvideo.pipeline.verify import verify
@@ -169,6 +169,18 @@ def _count(text: str) -> int | None:
     default="default",
     metavar="NAME|PATH",
     help="default, ffhq512, or a model file.",
+)
+@click.option(
+    "--edit",
+    metavar="NAME=STRENGTH",
+    multiple=True,
+    callback=parsed_each(config.parse_edit),
+    help="Change the face along a direction, such as smile=1.5; may be given several times.",
+)
+@click.option(
+    "--directions",
+    metavar="FILE",
+    help="The directions that --edit names. [default: those that come with the model]",
 )
 @click.option(
     "--matting",

@@ -18,6 +18,8 @@ AUTO_SMOOTH = 0.5
 STALL_TIMEOUT_S = 120.0
 MOST_PIXELS = 100_000_000
 """Of one picture of the source; 8K has 33 million."""
+MOST_STRENGTH = 10.0
+"""Of an edit; far beyond what any face stands."""
 MOST_FRAMES = 900_000
 """Of a source: ten hours at 25 a second, four at 60."""
 
@@ -32,6 +34,8 @@ Decoder = Literal["av", "decord", "ffmpeg"]
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 Preset = Literal["fast", "balanced", "quality"]
+Edits = tuple[tuple[str, float], ...]
+"""Names of directions in W and how far each is gone."""
 Trim = tuple[Fraction | None, Fraction | None]
 """Seconds from the source's start, [from, to); None is the source's own end."""
 
@@ -70,6 +74,10 @@ class Settings:
     audio: Audio = "copy"
     model: str = "default"
     """Name of a tri-plane model in the weights store, or the path of its file."""
+    edit: Edits = ()
+    """What is changed about the face: directions and their strengths, such as ("smile", 1.5)."""
+    directions: str | None = None
+    """The file that has them; None takes the one beside the model."""
     matting: str = "auto"
     """auto, modnet, none, or the path of an ONNX file with MODNet's contract."""
     face_model: FaceModel = "auto"
@@ -124,6 +132,8 @@ class Settings:
             _expect_at_least_one("face, as a number from the left,", self.face)
         else:
             _expect_choice("face", self.face, ("largest", "center"))
+        for name, strength in self.edit:
+            _expect_edit(name, strength)
         if not 0 <= self.smooth <= 1:
             raise ConfigError(f"smooth must be auto, off, or 0 to 1, got {self.smooth}")
         _expect_at_least_one("queue", self.queue)
@@ -166,6 +176,21 @@ def parse_angle(text: str) -> float:
             f"{text!r} is no angle; write radians (-0.3) or degrees (17deg)"
         ) from None
     return math.radians(value) if unit in ("deg", "°") else value
+
+
+def parse_edit(text: str) -> tuple[str, float]:
+    """The direction and the strength that `smile=1.5` names.
+
+    Raises:
+        ConfigError: it is not written like this.
+    """
+    name, equals, number = text.partition("=")
+    try:
+        if not equals:
+            raise ValueError
+        return name.strip(), float(number)
+    except ValueError:
+        raise ConfigError(f"{text!r} is no edit; write NAME=STRENGTH, such as smile=1.5") from None
 
 
 def parse_trim(text: str) -> Trim:
@@ -239,6 +264,13 @@ def _seconds(clock: str, text: str) -> Fraction | None:
 def _expect_angle(name: str, value: float, most: float) -> None:
     if not abs(value) <= most:  # also refuses nan
         raise ConfigError(f"{name} must be within {most} rad of frontal, got {value:g}")
+
+
+def _expect_edit(name: str, strength: float) -> None:
+    if not re.fullmatch(r"[\w-]+", name):
+        raise ConfigError(f"{name!r} is no direction's name; write letters and digits, as in smile")
+    if not abs(strength) <= MOST_STRENGTH:  # also refuses nan
+        raise ConfigError(f"the edit {name} must be within {MOST_STRENGTH:g}, got {strength:g}")
 
 
 def _expect_choice(name: str, value: str, known: tuple[str, ...]) -> None:

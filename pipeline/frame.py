@@ -97,6 +97,9 @@ class Head:
     """torch [L, D] W+ latents."""
     planes: Any
     """torch [3 * C, H, W] refined tri-planes T + ΔT."""
+    unedited: Any = None
+    """The planes before an edit; None where there was none. What they do not differ in is still
+    what the source shows."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -22,6 +22,18 @@ def parsed(parse: Callable[[str], object]) -> Callable[..., object]:
     return convert
 
 
+def parsed_each(parse: Callable[[str], object]) -> Callable[..., tuple[object, ...]]:
+    """The same for an option that may be given several times."""
+
+    def convert(
+        ctx: click.Context, param: click.Parameter, texts: tuple[str, ...]
+    ) -> tuple[object, ...]:
+        one = parsed(parse)
+        return tuple(one(ctx, param, text) for text in texts)
+
+    return convert
+
+
 def choice(kind: Any) -> click.Choice[str]:
     """The values of a Literal."""
     return click.Choice(get_args(kind))

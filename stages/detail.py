@@ -35,12 +35,16 @@ outline of its own; between them the one fades into the other."""
 DISAGREES_AT = 0.5
 """Difference of coarse colours (0..1) at which a fetched colour is no longer believed."""
 
+CHANGED_AT = 0.06
+"""Difference that an edit makes to the volume's colours (0..1) from which on the source shows
+something else."""
+
 
 class Seen(NamedTuple):
     """A rendered volume as one camera sees it."""
 
     labels: Tensor
-    """[B, 25]."""
+    """[B, 25], or [B, K, 25] for a turn that fades down the picture; see camera_rays."""
     depth: Tensor
     """[B, 1, R, R] distance along each ray."""
     alpha: Tensor
@@ -82,6 +86,7 @@ def sharpen(
     crops: Sequence[Image],
     mattes: Sequence[Image],
     source_labels: Tensor,
+    kept: Tensor | None = None,
 ) -> Layers:
     """What the source's own detail on a rendered picture is made of; paint.py lays it together.
 
@@ -92,6 +97,8 @@ def sharpen(
         crops: B source crops [S, S, 3], straight colours.
         mattes: B mattes [S, S] of them.
         source_labels: [B, 25] the cameras of the crops.
+        kept: [B, 1, R, R] how far, 0..1, the volume is still what the source shows; None
+            where it was not edited.
     """
     side = 2 * target.depth.shape[-1]
     points, toward = _surface(target, side)
@@ -100,13 +107,16 @@ def sharpen(
     rendered = colours / alphas.clamp(min=1e-2)
     coarse = _resized(rendered, side)
     opaque = (_resized(alphas, side) - 0.3).div(0.6).clamp(0, 1)
+    shown = opaque if kept is None else opaque * enlarged(kept, side)
     nearest = _nearest(points, opaque > 0.5, source_labels, side // 2)
 
     own = _find(points, normals, toward, source_labels, nearest, small)
-    trust = own.trust * _agreement(own.rgba[:, :3], coarse) * opaque
+    trust = own.trust * _agreement(own.rgba[:, :3], coarse) * shown
     trust = _blur(trust, 1) * (trust > 0.01)
     correction = _spread(own.rgba[:, :3] - coarse, trust)
-    same = _sameness(target.labels, source_labels) * _inside(own.grid)
+    same = enlarged(_sameness(target.labels, source_labels), side) * _inside(own.grid)
+    if kept is not None:
+        same = same * enlarged(kept, side)
 
     # What the source does not see it may see mirrored: heads are probably symmetric (paper,
     # section 3.3), so the fine structure of the other half is a better guess than none.
@@ -114,7 +124,7 @@ def sharpen(
     mirrored = (points * opposite, normals * opposite, toward * opposite)
     other = _find(*mirrored, source_labels, nearest, small)
     tone = _coarse(coarse + enlarged(correction, side) - other.rgba[:, :3])
-    share = _blur(other.trust * other.rgba[:, 3:] * opaque, 2)
+    share = _blur(other.trust * other.rgba[:, 3:] * shown, 2)
     return Layers(
         picture=rendered + enlarged(correction, rendered.shape[-1]),
         alphas=alphas,
@@ -122,6 +132,13 @@ def sharpen(
         other=torch.cat([other.grid, tone, share], dim=1),
         person=person,
     )
+
+
+def unchanged(before: Tensor, after: Tensor) -> Tensor:
+    """[B, 1, R, R] how far, 0..1, an edit left the colours [B, 3, R, R] of a volume, -1..1, as
+    they were."""
+    apart = (after - before).abs().amax(dim=1, keepdim=True) / 2
+    return torch.exp(-((_blur(apart, 1) / CHANGED_AT) ** 2))
 
 
 def _nearest(points: Tensor, solid: Tensor, labels: Tensor, side: int) -> Tensor:
@@ -172,11 +189,17 @@ def _inside(grid: Tensor) -> Tensor:
 
 
 def _sameness(labels: Tensor, source_labels: Tensor) -> Tensor:
-    """[B, 1, 1, 1] 1 where the new camera looks along the source's, 0 where it looks elsewhere:
+    """[B, 1, rows, 1] 1 where the new camera looks along the source's, 0 where it looks elsewhere:
     what a camera sees it shows as it is, hair and rim too, and needs no surface for it."""
-    along, source_along = (each[:, [2, 6, 10]] for each in (labels, source_labels))
-    apart = torch.linalg.cross(along, source_along).norm(dim=1).asin()
-    return ((OTHER_RAD - apart) / (OTHER_RAD - SAME_RAD)).clamp(0, 1)[:, None, None, None]
+    along, source_along = (_by_row(each)[..., [2, 6, 10]] for each in (labels, source_labels))
+    apart = torch.linalg.cross(along, source_along, dim=-1).norm(dim=-1).asin()  # [B, K]
+    same = ((OTHER_RAD - apart) / (OTHER_RAD - SAME_RAD)).clamp(0, 1)
+    return same[:, None, :, None]
+
+
+def _by_row(labels: Tensor) -> Tensor:
+    """[B, K, 25] labels, of one camera for the whole picture or of K down it."""
+    return labels[:, None] if labels.ndim == 2 else labels
 
 
 def _cut_out(
@@ -209,7 +232,7 @@ def _solid_depth(seen: Seen) -> Tensor:
     weight = seen.alpha.clamp(0, 1) ** 2
     known = F.avg_pool2d(weight, 5, 1, 2)
     total = F.avg_pool2d(seen.depth * weight, 5, 1, 2)
-    distance = seen.labels[:, [3, 7, 11]].norm(dim=1)[:, None, None, None]
+    distance = _by_row(seen.labels)[..., [3, 7, 11]].norm(dim=-1).mean(dim=1)[:, None, None, None]
     mean = (total + 1e-4 * distance) / (known + 1e-4)
     return torch.lerp(mean, seen.depth, (seen.alpha - 0.7).div(0.2).clamp(0, 1))
 
@@ -238,10 +261,10 @@ def _project(points: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return position.reshape(shape), distance.reshape(shape), (-offset / distance).reshape(shape)
 
 
-def look_up(pictures: Tensor, positions: Tensor) -> Tensor:
+def look_up(pictures: Tensor, positions: Tensor, mode: str = "bilinear") -> Tensor:
     """[B, C, H, W] values of [B, C, S, S] at [B, 2, H, W] positions in -1..1."""
     grid = positions.permute(0, 2, 3, 1)
-    return F.grid_sample(pictures, grid, align_corners=False, padding_mode="border")
+    return F.grid_sample(pictures, grid, mode, padding_mode="border", align_corners=False)
 
 
 def _normals(points: Tensor, toward: Tensor) -> Tensor:

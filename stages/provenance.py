@@ -39,6 +39,8 @@ class Provenance:
     """fixed or follow: what the angles are counted from."""
     model: str
     """Name of the tri-plane model, without its folder."""
+    edit: tuple[tuple[str, float], ...] = ()
+    """What was changed about the face: directions and strengths."""
     audio: str = "copy"
     trim: tuple[str | None, str | None] | None = None
     """Ends in seconds of the source, exact, such as "5" or "41/2"."""
@@ -46,8 +48,11 @@ class Provenance:
     def text(self) -> str:
         """A sentence and the same as JSON."""
         facts = json.dumps({"tool": "tpvideo", **asdict(self)})
-        angles = f"yaw {self.yaw_rad:.4g} rad, pitch {self.pitch_rad:.4g} rad"
-        return f"{SENTENCE} tpvideo {self.version} ({angles}, model {self.model}). {facts}"
+        how = f"yaw {self.yaw_rad:.4g} rad, pitch {self.pitch_rad:.4g} rad, model {self.model}"
+        if self.edit:
+            edits = " ".join(f"{name}={strength:g}" for name, strength in self.edit)
+            how += f", face changed by {edits}"
+        return f"{SENTENCE} tpvideo {self.version} ({how}). {facts}"
 
     def film_tags(self) -> dict[str, str]:
         """For a container's metadata."""
@@ -86,6 +91,7 @@ def parse(text: str) -> Provenance | None:
         if known.get("trim") is not None:
             begin, end = known["trim"]
             known["trim"] = (begin, end)
+        known["edit"] = tuple((str(name), float(by)) for name, by in known.get("edit", ()))
         provenance = Provenance(**known)
         _ = provenance.trim_s
         return provenance

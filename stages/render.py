@@ -20,9 +20,10 @@ from tpvideo.pipeline.losses import Losses
 from tpvideo.pipeline.stage import Stage
 from tpvideo.stages import geometry, pixels
 from tpvideo.stages.backdrop import Backdrop, Plain
-from tpvideo.stages.detail import Seen, sharpen
+from tpvideo.stages.detail import Seen, sharpen, unchanged
 from tpvideo.stages.invert import in_precision
 from tpvideo.stages.memory import Halving
+from tpvideo.stages.networks.generator import View, as_image
 from tpvideo.stages.networks.triplanenet import TriPlaneNet
 from tpvideo.stages.paint import has_kernel, paint, paint_on
 
@@ -182,16 +183,33 @@ class NovelView(Stage[Inverted, Rendered]):
                 view = self.network.render(planes, latents, labels)
             colours, alphas = premultiplied(view.image.float(), view.alpha)
             target = Seen(labels, view.depth, view.alpha)
-            return self._finished(colours, alphas, target, faces)
+            kept = self._unchanged(heads, labels, view) if self.detail else None
+            return self._finished(colours, alphas, target, faces, kept)
+
+    def _unchanged(self, heads: Sequence[Head], labels: Tensor, view: View) -> Tensor | None:
+        """[B, 1, R, R] how far edited heads still look as their sources do; None for heads as
+        they were."""
+        if all(head.unedited is None for head in heads):
+            return None
+        before = [head.planes if head.unedited is None else head.unedited for head in heads]
+        seen = self.network.decoder.look(stacked(before), labels)
+        colours = as_image(2 * seen.features[..., :3] - 1, view.raw.shape[-1])
+        return unchanged(colours, view.raw)
 
     def _finished(
-        self, colours: Tensor, alphas: Tensor, target: Seen, faces: Sequence[Face]
+        self,
+        colours: Tensor,
+        alphas: Tensor,
+        target: Seen,
+        faces: Sequence[Face],
+        kept: Tensor | None,
     ) -> list[tuple[Image, Image | None]]:
         """Detail, size and what is behind; arguments as for detail.sharpen."""
         if self.detail:
             crops, mattes = [face.crop for face in faces], [face.alpha for face in faces]
             sources = torch.stack([torch.from_numpy(face.camera) for face in faces])
-            layers = sharpen(colours, alphas, target, crops, mattes, sources.to(self.device))
+            cameras = sources.to(self.device)
+            layers = sharpen(colours, alphas, target, crops, mattes, cameras, kept)
             if self.device.type == "cpu" and has_kernel():
                 behind = [self._behind(face) for face in faces] if self.backdrop else None
                 return paint_on(layers, crops, mattes, behind, self.size)

@@ -198,11 +198,13 @@ def weights_digests(settings: config.Settings) -> dict[str, str]:
     Raises:
         WeightsError: one is missing.
     """
-    from tpvideo.weights import folder
+    from tpvideo.weights import directions, folder
 
     named = {"model": settings.model, "face": "face"}
     if settings.matting not in ("auto", "modnet", "none"):
         named["matting"] = settings.matting
+    if settings.edit:
+        named["directions"] = str(directions.locate(settings.directions, settings.model))
     return {purpose: sha256_of(folder.locate(name)) for purpose, name in named.items()}
 
 

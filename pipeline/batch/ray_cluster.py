@@ -260,14 +260,18 @@ def with_models(settings: Settings, models: Mapping[str, tuple[str, str, Any]]) 
 
 def _stored(ray: Any, settings: Settings) -> dict[str, tuple[str, str, Any]]:
     """Model files that the package does not bring along, in the cluster's memory: once a node."""
-    from tpvideo.weights import folder
+    from tpvideo.weights import directions, folder
 
+    named = {"model": settings.model, "matting": settings.matting}
+    paths = {
+        setting: folder.locate(name)
+        for setting, name in named.items()
+        if name not in folder.SHIPPED and name not in ("auto", "modnet", "none")
+    }
+    if settings.edit and (settings.directions or "model" in paths):
+        paths["directions"] = directions.locate(settings.directions, settings.model)
     stored = {}
-    for setting in ("model", "matting"):
-        name = getattr(settings, setting)
-        if name in folder.SHIPPED or name in ("auto", "modnet", "none"):
-            continue
-        path = folder.locate(name)
+    for setting, path in paths.items():
         content = path.read_bytes()
         stored[setting] = (path.name, hashlib.sha256(content).hexdigest(), ray.put(content))
     return stored
