@@ -28,6 +28,10 @@ class Inversion(NamedTuple):
     """[B, 3 C, H, W] planes of the first branch, T = G(w) (eq. 5)."""
     planes: Tensor
     """[B, 3 C, H, W] refined planes T + ΔT (eq. 7)."""
+    labels: Tensor | None = None
+    """[B, 25] the cameras, where the method moved them; None where they are as given."""
+    tuned: TriPlaneNet | None = None
+    """The network that draws these planes, where the method made one of its own of it."""
 
 
 class TriPlaneNet(nn.Module):
