@@ -23,6 +23,10 @@ LEAST_SHARE = 0.02
 COVERED = 0.98
 """Trust in the source's own colour from which no mirrored one shows through."""
 
+SOLID = 0.999
+"""Matte from which there is nothing but the person: colours are looked up sharply there, by a cubic,
+and between their neighbours nearer the rim."""
+
 
 def paint(
     layers: Layers, crops: Sequence[Image], mattes: Sequence[Image], size: int
@@ -44,16 +48,23 @@ def paint(
     cut_out = torch.lerp(enlarged(layers.person, colours.shape[-1]), colours, matte)
     cut_out = torch.cat([cut_out, matte], dim=1)
     own, other = enlarged(layers.own, size), enlarged(layers.other, size)
-    fetched = look_up(cut_out, own[:, :2])
+    fetched = _fetched(colours, cut_out, own[:, :2])
     same, alpha = own[:, 3:], fetched[:, 3:]
     trust = own[:, 2:3] * (alpha - 0.5).mul(2).clamp(0, 1)
     trust = trust + same * (1 - trust)
-    mirrored = look_up(cut_out[:, :3], other[:, :2]) + other[:, 2:5]
+    mirrored = _fetched(colours, cut_out, other[:, :2])[:, :3] + other[:, 2:5]
     share = other[:, 5:] * ((other[:, 5:] > LEAST_SHARE) & (trust < COVERED))
     picture = torch.lerp(enlarged(layers.picture, size), mirrored, share)
     picture = torch.lerp(picture, fetched[:, :3], trust).clamp(0, 1)
     alphas = torch.lerp(enlarged(layers.alphas, size), alpha, same)
     return picture * alphas, alphas
+
+
+def _fetched(colours: Tensor, cut_out: Tensor, positions: Tensor) -> Tensor:
+    """[B, 4, H, W] the person's colours and matte at [B, 2, H, W] positions."""
+    soft = look_up(cut_out, positions)
+    sharp = look_up(colours, positions, "bicubic")
+    return torch.cat([torch.where(soft[:, 3:] > SOLID, sharp, soft[:, :3]), soft[:, 3:]], dim=1)
 
 
 def has_kernel() -> bool:

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from tpvideo.stages.paint import COVERED, LEAST_SHARE
+from tpvideo.stages.paint import COVERED, LEAST_SHARE, SOLID
 
 f32 = np.float32
-LEAST_AT, COVERED_AT = f32(LEAST_SHARE), f32(COVERED)
+LEAST_AT, COVERED_AT, SOLID_AT = f32(LEAST_SHARE), f32(COVERED), f32(SOLID)
+SHARP = f32(-0.75)
 
 
 def inlined(function: Any) -> Any:
@@ -47,6 +48,38 @@ def level(
     return upper + down * (lower - upper)
 
 
+@inlined
+def weights(along: Any) -> Any:
+    """Of the four neighbours of a position, `along` 0..1 from the second to the third: Keys' cubic
+    convolution (1981) with a = -3/4, torch's."""
+    back = f32(1) - along
+    first = SHARP * along * back * back
+    last = SHARP * back * along * along
+    second = ((SHARP + f32(2)) * along - (SHARP + f32(3))) * along * along + f32(1)
+    return first, second, f32(1) - first - second - last, last
+
+
+@inlined
+def bend(picture: Any, x: Any, y: Any, colour: Any) -> None:
+    """The cubic of a picture [S, S, 3] of 0..255 at a place in pixels, 0..1, into `colour`."""
+    side = picture.shape[0]
+    column, row = int(np.floor(x - f32(0.5))), int(np.floor(y - f32(0.5)))
+    across = weights(x - f32(0.5) - f32(column))
+    down = weights(y - f32(0.5) - f32(row))
+    c0, c1 = min(max(column - 1, 0), side - 1), min(max(column, 0), side - 1)
+    c2, c3 = min(max(column + 1, 0), side - 1), min(max(column + 2, 0), side - 1)
+    red, green, blue = f32(0), f32(0), f32(0)
+    for n in range(4):
+        line = picture[min(max(row - 1 + n, 0), side - 1)]
+        w0, w1 = down[n] * across[0], down[n] * across[1]
+        w2, w3 = down[n] * across[2], down[n] * across[3]
+        red += w0 * line[c0, 0] + w1 * line[c1, 0] + w2 * line[c2, 0] + w3 * line[c3, 0]
+        green += w0 * line[c0, 1] + w1 * line[c1, 1] + w2 * line[c2, 1] + w3 * line[c3, 1]
+        blue += w0 * line[c0, 2] + w1 * line[c1, 2] + w2 * line[c2, 2] + w3 * line[c3, 2]
+    scale = f32(1 / 255)
+    colour[0], colour[1], colour[2] = red * scale, green * scale, blue * scale
+
+
 @compiled
 def fetch(crop: Any, matte: Any, person: Any, x: Any, y: Any, colour: Any) -> Any:
     """The person's own colour at (x, y) in -1..1, 0..1, into `colour`; returns the matte there."""
@@ -59,9 +92,8 @@ def fetch(crop: Any, matte: Any, person: Any, x: Any, y: Any, colour: Any) -> An
     lower = f32(matte[bottom, left])
     lower += along * (f32(matte[bottom, right]) - lower)
     alpha = (upper + down * (lower - upper)) * scale
-    if alpha > f32(0.999):
-        for k in range(3):
-            colour[k] = level(crop, top, bottom, down, left, right, along, k) * scale
+    if alpha > SOLID_AT:
+        bend(crop, u * f32(side), v * f32(side), colour)
         return alpha
     west, east, across = place(u * f32(cells), cells)
     north, south, below = place(v * f32(cells), cells)
