@@ -170,7 +170,7 @@ class Generator(nn.Module):
         Args:
             planes: [B, 3 C, H, W].
             ws: [B, L, D]; super-resolution takes the last latent.
-            labels: [B, 25].
+            labels: [B, 25], or [B, K, 25]; see camera_rays.
             side: side of the volume rendering; 0 for the model's own.
             fine: whether to take the importance samples.
             fit: super-resolve to the model's own size whatever `side` is, as the original does,
@@ -190,7 +190,8 @@ class Generator(nn.Module):
     ) -> Composite:
         """The volume rendering alone, for all rays of a picture row by row; arguments as for
         `render`. Where only depth and opacity are asked for, features may be [B, R, 0]."""
-        expect_shape("labels", labels, (len(planes), 25))
+        rows = labels.shape[1:-1]  # none, or the cameras down a picture
+        expect_shape("labels", labels, (len(planes), *rows, 25))
         with torch.autocast(planes.device.type, enabled=False):
             rays = camera_rays(labels.float(), side or self.raw_side)
             if self.marcher is not None and not torch.is_grad_enabled():

@@ -27,11 +27,18 @@ def camera_rays(labels: Tensor, side: int) -> Rays:
     """Rays through the pixel centres of a side x side picture, row by row.
 
     Args:
-        labels: [B, 25] camera-to-world 4x4 and normalised intrinsics 3x3, row-major.
+        labels: [B, 25] camera-to-world 4x4 and normalised intrinsics 3x3, row-major; or
+            [B, K, 25], cameras evenly spaced down the picture, of which each row sees by those
+            next to it: a picture of something that is turned more at the top than at the bottom.
     """
     pixels = (torch.arange(side, device=labels.device, dtype=labels.dtype) + 0.5) / side
     v, u = torch.meshgrid(pixels, pixels, indexing="ij")
-    return rays_through(labels, torch.stack([u, v], dim=-1).reshape(1, -1, 2))
+    positions = torch.stack([u, v], dim=-1)  # [side, side, 2]
+    if labels.ndim == 2:
+        return rays_through(labels, positions.reshape(1, -1, 2))
+    rows = F.interpolate(labels.transpose(1, 2), side, mode="linear").transpose(1, 2)
+    by_row = rays_through(rows.reshape(-1, 25), positions.repeat(len(labels), 1, 1))
+    return Rays(*(found.reshape(len(labels), -1, 3) for found in by_row))
 
 
 def rays_through(labels: Tensor, positions: Tensor) -> Rays:

@@ -85,6 +85,19 @@ def test_rays_through_positions_are_those_of_the_picture() -> None:
     torch.testing.assert_close(ray.directions[:, 0], whole.directions[:, 2 * 8 + 5])
 
 
+def test_cameras_down_a_picture_give_each_row_its_own_rays() -> None:
+    one, other = labels((0.3, 0.1), (-0.2, 0.0))
+    rays = camera_rays(torch.stack([one, one, other, other])[None], 8)
+    whole, lower = camera_rays(one[None], 8), camera_rays(other[None], 8)
+    upper_rows, lower_rows = slice(0, 3 * 8), slice(5 * 8, None)  # of two rows to a camera
+    for found, above, below in zip(rays, whole, lower, strict=True):
+        assert found.shape == (1, 64, 3)
+        torch.testing.assert_close(found[:, upper_rows], above[:, upper_rows])
+        torch.testing.assert_close(found[:, lower_rows], below[:, lower_rows])
+    between = rays.origins[0, 4 * 8]
+    assert 0 < (between - one[[3, 7, 11]]).norm() < (other - one)[[3, 7, 11]].norm()
+
+
 def test_depths_stand_half_a_step_on_and_jitter_moves_them() -> None:
     rays = Rays(torch.zeros(1, 2, 3), torch.zeros(1, 2, 3))
     torch.testing.assert_close(
