@@ -147,13 +147,16 @@ def test_a_turn_of_a_camera_is_the_known_one() -> None:
 
 def test_the_mirrored_crop_is_a_second_view() -> None:
     network = tiny_network()
-    alone = LatentSearch(likeness=Likeness(), steps=10)(subject(network), None)
-    both = LatentSearch(likeness=Likeness(), steps=10, mirror=20.0)(subject(network), None)
-    mirrored = [
-        Likeness()(draw(network, found, mirror(CAMERAS[:1])).image, crops().flip(-1))
-        for found in (alone, both)
-    ]
-    assert mirrored[1] < mirrored[0]
+    before = inverter("psp")(crops(), CAMERAS[:1], network)  # begins without noise
+    losses: list[float] = []
+    for factor in (0.0, 3.0):
+        watch = lambda what, done, steps, loss: losses.append(loss)  # noqa: E731
+        LatentSearch(likeness=Likeness(), steps=1, mirror=factor, watch=watch)(
+            subject(network), before
+        )
+    seen = draw(network, before, mirror(CAMERAS[:1])).image
+    further = 3 * float(Likeness()(seen, crops().flip(-1)))
+    assert losses[1] == pytest.approx(losses[0] + further, rel=1e-5)
 
 
 def test_the_rate_rises_over_a_twentieth_and_falls_over_the_last_quarter() -> None:
