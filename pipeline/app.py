@@ -11,7 +11,6 @@ from pathlib import Path
 
 import torch
 from onnxruntime import InferenceSession
-from torch import Tensor
 
 from tpvideo.pipeline.config import Settings
 from tpvideo.pipeline.errors import ConfigError
@@ -35,6 +34,7 @@ from tpvideo.stages.invert import Inversion
 from tpvideo.stages.limits import Limits
 from tpvideo.stages.matting import Matting, matting_file, open_matting
 from tpvideo.stages.media import expect_file
+from tpvideo.stages.networks.editing import Shift
 from tpvideo.stages.networks.lean import make_lean
 from tpvideo.stages.networks.triplanenet import TriPlaneNet
 from tpvideo.stages.precision import working_dtype
@@ -196,12 +196,7 @@ def inverted(
     """The chain from a source's frames, but the first `skip`, to their heads in 3D; the same for
     every viewpoint."""
     matting = matting_stage(settings, machine, networks)
-    face = FaceCrop(
-        networks.finder,
-        crop_px=crop_side(settings.size),
-        choose=settings.face,
-        smooth=settings.smooth,
-    )
+    face = FaceCrop(networks.finder, choose=settings.face, smooth=settings.smooth)
     inversion = Inversion(
         networks.triplane, device=machine.device, dtype=machine.dtype, batch=machine.batch
     )
@@ -227,8 +222,8 @@ def edited(
     )
 
 
-def edit_shift(settings: Settings) -> Tensor | None:
-    """[L, D] what the edits add to a face's latents; None where there are none.
+def edit_shift(settings: Settings) -> Shift | None:
+    """By what the edits move a face; None where there are none.
 
     Raises:
         ConfigError: there is no direction of a name.
@@ -238,12 +233,6 @@ def edit_shift(settings: Settings) -> Tensor | None:
         return None
     path = directions.locate(settings.directions, settings.model)
     return directions.read(path, settings.model).shift(settings.edit, path)
-
-
-def crop_side(size: int) -> int:
-    """Pixels of a head's crop for pictures of this size: detail is taken from it, and the networks
-    want 256."""
-    return max(256, min(size, 1024))
 
 
 def posed(

@@ -1,4 +1,4 @@
-"""Move every head's latents along directions: a smile, another age (paper, appendix C)."""
+"""Move every head along directions: a smile, another age (paper, appendix C)."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
-from torch import Tensor
 
 from tpvideo.pipeline.errors import WeightsError
 from tpvideo.pipeline.frame import Head, Inverted
 from tpvideo.pipeline.stage import Stage
 from tpvideo.stages.invert import in_precision
 from tpvideo.stages.memory import Halving
-from tpvideo.stages.networks.editing import edited_planes
+from tpvideo.stages.networks.editing import Shift, edited
 from tpvideo.stages.networks.triplanenet import TriPlaneNet
 
 
@@ -22,7 +21,7 @@ class Edit(Stage[Inverted, Inverted]):
 
     Args:
         network: in evaluation mode on `device`; the one that inverted the heads.
-        shift: [L, D] what is added to their latents.
+        shift: by what they are moved.
         dtype: of convolutions and matrix products.
         batch: most heads edited together.
 
@@ -33,21 +32,16 @@ class Edit(Stage[Inverted, Inverted]):
     def __init__(
         self,
         network: TriPlaneNet,
-        shift: Tensor,
+        shift: Shift,
         *,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
         batch: int = 4,
     ) -> None:
-        wanted = (network.decoder.latents, len(network.latent_avg))
-        if tuple(shift.shape) != wanted:
-            raise WeightsError(
-                f"the directions are for latents of {list(shift.shape)}, the model has "
-                f"{list(wanted)}; find its own with tpvideo edit --discover"
-            )
+        _expect_fit(shift, network)
         self.network = network
         self.device = torch.device(device)
-        self.shift = shift.to(self.device)
+        self.shift = Shift(*(None if part is None else part.to(self.device) for part in shift))
         self.dtype = dtype
         self.batch = batch
         self._halving = Halving(self.name)
@@ -68,25 +62,37 @@ class Edit(Stage[Inverted, Inverted]):
         heads = [item.head for item in items if item.head is not None]
         before = [self._last_head(), *heads]
         news = [head for head, last in zip(heads, before, strict=False) if head is not last]
-        found = iter(self._halving(self.edited, news))
-        edited = []
+        found = iter(self._halving(self.edit, news))
+        done = []
         for item in items:
             if item.head is not None and item.head is not self._last_head():
                 self._before = item.head, next(found)
             head = None if item.head is None or self._before is None else self._before[1]
-            edited.append(replace(item, head=head))
-        return edited
+            done.append(replace(item, head=head))
+        return done
 
     def _last_head(self) -> Head | None:
         return None if self._before is None else self._before[0]
 
-    def edited(self, heads: Sequence[Head]) -> list[Head]:
+    def edit(self, heads: Sequence[Head]) -> list[Head]:
         """Some heads, computed as one batch; each as if it were alone."""
         with torch.inference_mode(), in_precision(self.device, self.dtype):
             ws = torch.stack([head.latents for head in heads])
             planes = torch.stack([head.planes for head in heads])
-            moved = edited_planes(self.network, planes, ws, self.shift)
+            moved, latents = edited(self.network, planes, ws, self.shift)
         return [
-            Head(latents + self.shift, after, unedited=head.planes)
-            for latents, after, head in zip(ws, moved, heads, strict=True)
+            Head(own, after, unedited=head.planes)
+            for own, after, head in zip(latents, moved, heads, strict=True)
         ]
+
+
+def _expect_fit(shift: Shift, network: TriPlaneNet) -> None:
+    latents = (network.decoder.latents, len(network.latent_avg))
+    channels = 3 * network.decoder.decoder.get_parameter("net.0.weight").shape[1]
+    if (shift.latents is not None and tuple(shift.latents.shape) != latents) or (
+        shift.planes is not None and len(shift.planes) != channels
+    ):
+        raise WeightsError(
+            f"the directions do not fit the model, which has latents of {list(latents)} and "
+            f"planes of {channels} channels; find its own with tpvideo edit"
+        )
