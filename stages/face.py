@@ -25,6 +25,9 @@ log = logging.getLogger(__name__)
 
 Choice = Literal["largest", "center"] | int
 
+CROP_PX = 256
+"""Side of a crop: as much as the networks look at."""
+
 KEEP_SCORE = 0.7
 """A followed face is lost below this score."""
 
@@ -49,7 +52,7 @@ class FaceCrop(Stage[Decoded | Matted, Posed]):
 
     Args:
         finder: the face model.
-        crop_px: side of the crops.
+        crop_px: side of the crops; detail is fetched from the frames themselves.
         choose: which face when there are several: the largest, the one nearest the middle of
             the picture, or the n-th from the left, counted from 1.
         smooth: 0 (off) to 1 (steadiest), of crop and camera over time.
@@ -64,7 +67,7 @@ class FaceCrop(Stage[Decoded | Matted, Posed]):
         self,
         finder: Finder,
         *,
-        crop_px: int = 512,
+        crop_px: int = CROP_PX,
         choose: Choice = "largest",
         smooth: float = 0.5,
         is_one_shot: bool = False,

@@ -6,15 +6,19 @@ compiled loop that passes over what is empty (paint_kernel.py).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from importlib.util import find_spec
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from tpvideo.pipeline.frame import Image
+from tpvideo.pipeline.frame import Face, Image
 from tpvideo.stages import pixels
+from tpvideo.stages.cut import cut
 from tpvideo.stages.detail import Layers, enlarged, look_up
 
 LEAST_SHARE = 0.02
@@ -24,35 +28,66 @@ COVERED = 0.98
 """Trust in the source's own colour from which no mirrored one shows through."""
 
 SOLID = 0.999
-"""Matte from which there is nothing but the person: colours are looked up sharply there, by a cubic,
-and between their neighbours nearer the rim."""
+"""Matte from which there is nothing but the person: colours are looked up sharply there, by a
+cubic, and between their neighbours nearer the rim."""
+
+FINER = 1.3
+"""Pixels of a frame for one of the result from which on the frame is reduced first."""
 
 
-def paint(
-    layers: Layers, crops: Sequence[Image], mattes: Sequence[Image], size: int
-) -> tuple[Tensor, Tensor]:
+class Source(NamedTuple):
+    """What a head's colours are fetched from."""
+
+    picture: Image
+    """[H, W, 3]."""
+    matte: Image
+    """[S, S] of the head's crop."""
+    place: NDArray[np.float64]
+    """[2, 3] from positions in the crop (x, y in -1..1) to pixels of the picture, their centres at
+    half-integers."""
+
+
+def source_of(rgb: Image, face: Face, size: int) -> Source:
+    """The frame [H, W, 3] itself, of which a crop would be a softer copy; where the frame is much
+    finer than a result of this size, a crop without aliasing."""
+    turn, crop_px = face.image_from_crop, face.crop.shape[0]
+    if math.hypot(turn[0, 0], turn[1, 0]) * crop_px <= FINER * size:
+        half = turn[:, :2] * (crop_px / 2)
+        return Source(rgb, face.alpha, np.column_stack([half, half.sum(axis=1) + turn[:, 2]]))
+    return of_crop(crop_at(rgb, face, size), face.alpha)
+
+
+def crop_at(rgb: Image, face: Face, size: int) -> Image:
+    """[size, size, 3] the square of a face's crop, cut out of its frame [H, W, 3] at this size."""
+    turn, crop_px = face.image_from_crop, face.crop.shape[0]
+    if size == crop_px:
+        return face.crop
+    return cut(rgb, np.column_stack([turn[:, :2] * (crop_px / size), turn[:, 2]]), size)
+
+
+def of_crop(crop: Image, matte: Image) -> Source:
+    """A crop by itself, [S, S, 3], and its matte."""
+    half = crop.shape[0] / 2
+    return Source(crop, matte, np.array([[half, 0, half], [0, half, half]]))
+
+
+def paint(layers: Layers, sources: Sequence[Source], size: int) -> tuple[Tensor, Tensor]:
     """The finished picture.
 
     Args:
         layers: of detail.sharpen.
-        crops: B source crops [S, S, 3].
-        mattes: B mattes [S, S] of them.
+        sources: what its B heads were seen in.
         size: T, side of the result.
 
     Returns:
         [B, 3, T, T] premultiplied colours and [B, 1, T, T] opacity, 0..1.
     """
-    device = layers.picture.device
-    colours = pixels.to_tensor(crops, device).add(1).div(2)
-    matte = pixels.to_tensor(mattes, device).add(1).div(2)
-    cut_out = torch.lerp(enlarged(layers.person, colours.shape[-1]), colours, matte)
-    cut_out = torch.cat([cut_out, matte], dim=1)
     own, other = enlarged(layers.own, size), enlarged(layers.other, size)
-    fetched = _fetched(colours, cut_out, own[:, :2])
+    fetched = _fetched(layers, sources, own[:, :2])
     same, alpha = own[:, 3:], fetched[:, 3:]
     trust = own[:, 2:3] * (alpha - 0.5).mul(2).clamp(0, 1)
     trust = trust + same * (1 - trust)
-    mirrored = _fetched(colours, cut_out, other[:, :2])[:, :3] + other[:, 2:5]
+    mirrored = _fetched(layers, sources, other[:, :2])[:, :3] + other[:, 2:5]
     share = other[:, 5:] * ((other[:, 5:] > LEAST_SHARE) & (trust < COVERED))
     picture = torch.lerp(enlarged(layers.picture, size), mirrored, share)
     picture = torch.lerp(picture, fetched[:, :3], trust).clamp(0, 1)
@@ -60,11 +95,23 @@ def paint(
     return picture * alphas, alphas
 
 
-def _fetched(colours: Tensor, cut_out: Tensor, positions: Tensor) -> Tensor:
-    """[B, 4, H, W] the person's colours and matte at [B, 2, H, W] positions."""
-    soft = look_up(cut_out, positions)
-    sharp = look_up(colours, positions, "bicubic")
-    return torch.cat([torch.where(soft[:, 3:] > SOLID, sharp, soft[:, :3]), soft[:, 3:]], dim=1)
+def _fetched(layers: Layers, sources: Sequence[Source], positions: Tensor) -> Tensor:
+    """[B, 4, T, T] the person's colours, without what shines through at the rim, and the matte at
+    [B, 2, T, T] positions."""
+    device = positions.device
+    found = []
+    for source, person, at in zip(sources, layers.person, positions, strict=True):
+        height, width = source.picture.shape[:2]
+        place = torch.from_numpy(source.place).to(at)
+        pixel = torch.einsum("ij,jhw->ihw", place[:, :2], at) + place[:, 2, None, None]
+        grid = 2 * pixel / pixel.new_tensor([width, height])[:, None, None] - 1
+        picture = pixels.to_tensor([source.picture], device).add(1).div(2)
+        matte = pixels.to_tensor([source.matte], device).add(1).div(2)
+        alpha = look_up(matte, at[None])
+        soft = torch.lerp(look_up(person[None], at[None]), look_up(picture, grid[None]), alpha)
+        sharp = look_up(picture, grid[None], "bicubic")
+        found.append(torch.cat([torch.where(alpha > SOLID, sharp, soft), alpha], dim=1))
+    return torch.cat(found)
 
 
 def has_kernel() -> bool:
@@ -73,31 +120,33 @@ def has_kernel() -> bool:
 
 
 def paint_on(
-    layers: Layers,
-    crops: Sequence[Image],
-    mattes: Sequence[Image],
-    behind: Sequence[Tensor] | None,
-    size: int,
+    layers: Layers, sources: Sequence[Source], behind: Sequence[Tensor] | None, size: int
 ) -> list[tuple[Image, Image | None]]:
     """The finished pictures [size, size, 3] before what is behind them, by the compiled loop.
 
     Args:
         layers: on the CPU.
-        crops, mattes: as for `paint`.
+        sources: as for `paint`.
         behind: B pictures [3, 1, 1] or [3, size, size], 0..1; None gives straight colours and
             their opacity [size, size].
     """
     from tpvideo.stages import paint_kernel
 
     finished: list[tuple[Image, Image | None]] = []
-    for index, (crop, matte) in enumerate(zip(crops, mattes, strict=True)):
+    for index, source in enumerate(sources):
         picture = torch.cat([layers.picture[index], layers.alphas[index]])
         back = torch.zeros(3, 1, 1) if behind is None else behind[index]
         parts = (picture, layers.own[index], layers.other[index], layers.person[index], back)
         rgb = np.empty((size, size, 3), np.uint8)
         opacity = np.empty((size, size) if behind is None else (0, 0), np.uint8)
-        whole = (np.ascontiguousarray(crop), np.ascontiguousarray(matte))
-        paint_kernel.paint(*(_last(part) for part in parts), *whole, rgb, opacity)
+        paint_kernel.paint(
+            *(_last(part) for part in parts),
+            np.ascontiguousarray(source.picture),
+            np.ascontiguousarray(source.matte),
+            source.place.astype(np.float32),
+            rgb,
+            opacity,
+        )
         finished.append((rgb, opacity if behind is None else None))
     return finished
 

@@ -28,7 +28,7 @@ def compiled(function: Any) -> Any:
 
 
 @inlined
-def place(position: Any, count: Any) -> Any:
+def place_in(position: Any, count: Any) -> Any:
     """The two neighbours of a position between 0 and count, cell centres at halves, and the share
     of the second; positions beyond the rim are on it."""
     at = min(max(position - f32(0.5), f32(0)), f32(count - 1))
@@ -61,16 +61,16 @@ def weights(along: Any) -> Any:
 
 @inlined
 def bend(picture: Any, x: Any, y: Any, colour: Any) -> None:
-    """The cubic of a picture [S, S, 3] of 0..255 at a place in pixels, 0..1, into `colour`."""
-    side = picture.shape[0]
+    """The cubic of a picture [H, W, 3] of 0..255 at a place in pixels, 0..1, into `colour`."""
+    last_row, last = picture.shape[0] - 1, picture.shape[1] - 1
     column, row = int(np.floor(x - f32(0.5))), int(np.floor(y - f32(0.5)))
     across = weights(x - f32(0.5) - f32(column))
     down = weights(y - f32(0.5) - f32(row))
-    c0, c1 = min(max(column - 1, 0), side - 1), min(max(column, 0), side - 1)
-    c2, c3 = min(max(column + 1, 0), side - 1), min(max(column + 2, 0), side - 1)
+    c0, c1 = min(max(column - 1, 0), last), min(max(column, 0), last)
+    c2, c3 = min(max(column + 1, 0), last), min(max(column + 2, 0), last)
     red, green, blue = f32(0), f32(0), f32(0)
     for n in range(4):
-        line = picture[min(max(row - 1 + n, 0), side - 1)]
+        line = picture[min(max(row - 1 + n, 0), last_row)]
         w0, w1 = down[n] * across[0], down[n] * across[1]
         w2, w3 = down[n] * across[2], down[n] * across[3]
         red += w0 * line[c0, 0] + w1 * line[c1, 0] + w2 * line[c2, 0] + w3 * line[c3, 0]
@@ -81,30 +81,31 @@ def bend(picture: Any, x: Any, y: Any, colour: Any) -> None:
 
 
 @compiled
-def fetch(crop: Any, matte: Any, person: Any, x: Any, y: Any, colour: Any) -> Any:
-    """The person's own colour at (x, y) in -1..1, 0..1, into `colour`; returns the matte there."""
-    side, cells = crop.shape[0], person.shape[0]
+def fetch(source: Any, matte: Any, place: Any, person: Any, x: Any, y: Any, colour: Any) -> Any:
+    """The person's own colour at (x, y) in -1..1 of the crop, 0..1, into `colour`; returns the
+    matte there."""
+    side, cells = matte.shape[0], person.shape[0]
     u, v = (x + f32(1)) * f32(0.5), (y + f32(1)) * f32(0.5)
-    left, right, along = place(u * f32(side), side)
-    top, bottom, down = place(v * f32(side), side)
+    left, right, along = place_in(u * f32(side), side)
+    top, bottom, down = place_in(v * f32(side), side)
     scale = f32(1 / 255)
     upper = f32(matte[top, left]) + along * (f32(matte[top, right]) - f32(matte[top, left]))
     lower = f32(matte[bottom, left])
     lower += along * (f32(matte[bottom, right]) - lower)
     alpha = (upper + down * (lower - upper)) * scale
+    column = place[0, 0] * x + place[0, 1] * y + place[0, 2]
+    row = place[1, 0] * x + place[1, 1] * y + place[1, 2]
     if alpha > SOLID_AT:
-        bend(crop, u * f32(side), v * f32(side), colour)
+        bend(source, column, row, colour)
         return alpha
-    west, east, across = place(u * f32(cells), cells)
-    north, south, below = place(v * f32(cells), cells)
+    left, right, along = place_in(column, source.shape[1])
+    top, bottom, down = place_in(row, source.shape[0])
+    west, east, across = place_in(u * f32(cells), cells)
+    north, south, below = place_in(v * f32(cells), cells)
     for k in range(3):
-        seen = f32(crop[top, left, k]) * f32(matte[top, left])
-        seen += along * (f32(crop[top, right, k]) * f32(matte[top, right]) - seen)
-        under = f32(crop[bottom, left, k]) * f32(matte[bottom, left])
-        under += along * (f32(crop[bottom, right, k]) * f32(matte[bottom, right]) - under)
-        seen = (seen + down * (under - seen)) * (scale * scale)
+        seen = level(source, top, bottom, down, left, right, along, k) * scale
         spread = level(person, north, south, below, west, east, across, k)
-        colour[k] = seen + (f32(1) - alpha) * spread
+        colour[k] = spread + alpha * (seen - spread)
     return alpha
 
 
@@ -115,8 +116,9 @@ def paint(
     other: Any,
     person: Any,
     behind: Any,
-    crop: Any,
+    source: Any,
     matte: Any,
+    place: Any,
     result: Any,
     opacity: Any,
 ) -> None:
@@ -127,13 +129,13 @@ def paint(
     fetched, mirrored = np.empty(3, f32), np.empty(3, f32)
     to_fine, to_coarse = f32(fine / size), f32(coarse / size)
     for i in range(size):
-        top, bottom, down = place((f32(i) + f32(0.5)) * to_fine, fine)
-        north, south, below = place((f32(i) + f32(0.5)) * to_coarse, coarse)
+        top, bottom, down = place_in((f32(i) + f32(0.5)) * to_fine, fine)
+        north, south, below = place_in((f32(i) + f32(0.5)) * to_coarse, coarse)
         for j in range(size):
-            left, right, along = place((f32(j) + f32(0.5)) * to_fine, fine)
+            left, right, along = place_in((f32(j) + f32(0.5)) * to_fine, fine)
             row, column = (0, 0) if is_plain else (i, j)
             alpha = level(picture, top, bottom, down, left, right, along, 3)
-            west, east, across = place((f32(j) + f32(0.5)) * to_coarse, coarse)
+            west, east, across = place_in((f32(j) + f32(0.5)) * to_coarse, coarse)
             same = level(own, north, south, below, west, east, across, 3)
             trust = f32(0)
             if same > f32(0) or alpha >= f32(1e-3):
@@ -141,7 +143,7 @@ def paint(
             if trust > f32(0) or same > f32(0):
                 x = level(own, north, south, below, west, east, across, 0)
                 y = level(own, north, south, below, west, east, across, 1)
-                there = fetch(crop, matte, person, x, y, fetched)
+                there = fetch(source, matte, place, person, x, y, fetched)
                 trust *= min(max((there - f32(0.5)) * f32(2), f32(0)), f32(1))
                 trust += same * (f32(1) - trust)
                 alpha += same * (there - alpha)
@@ -157,7 +159,7 @@ def paint(
                 if share > LEAST_AT:
                     x = level(other, north, south, below, west, east, across, 0)
                     y = level(other, north, south, below, west, east, across, 1)
-                    fetch(crop, matte, person, x, y, mirrored)
+                    fetch(source, matte, place, person, x, y, mirrored)
                 else:
                     share = f32(0)
             for k in range(3):

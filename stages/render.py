@@ -25,7 +25,7 @@ from tpvideo.stages.invert import in_precision
 from tpvideo.stages.memory import Halving
 from tpvideo.stages.networks.generator import View, as_image
 from tpvideo.stages.networks.triplanenet import TriPlaneNet
-from tpvideo.stages.paint import has_kernel, paint, paint_on
+from tpvideo.stages.paint import crop_at, has_kernel, paint, paint_on, source_of
 
 OnLost = Literal["hold", "source", "blank", "fail"]
 
@@ -184,7 +184,7 @@ class NovelView(Stage[Inverted, Rendered]):
             colours, alphas = premultiplied(view.image.float(), view.alpha)
             target = Seen(labels, view.depth, view.alpha)
             kept = self._unchanged(heads, labels, view) if self.detail else None
-            return self._finished(colours, alphas, target, faces, kept)
+            return self._finished(colours, alphas, target, items, kept)
 
     def _unchanged(self, heads: Sequence[Head], labels: Tensor, view: View) -> Tensor | None:
         """[B, 1, R, R] how far edited heads still look as their sources do; None for heads as
@@ -201,26 +201,28 @@ class NovelView(Stage[Inverted, Rendered]):
         colours: Tensor,
         alphas: Tensor,
         target: Seen,
-        faces: Sequence[Face],
+        items: Sequence[Inverted],
         kept: Tensor | None,
     ) -> list[tuple[Image, Image | None]]:
         """Detail, size and what is behind; arguments as for detail.sharpen."""
+        seen = [(item.rgb, item.face) for item in items if item.face is not None]
         if self.detail:
+            faces = [face for _, face in seen]
             crops, mattes = [face.crop for face in faces], [face.alpha for face in faces]
-            sources = torch.stack([torch.from_numpy(face.camera) for face in faces])
-            cameras = sources.to(self.device)
+            cameras = torch.from_numpy(np.stack([face.camera for face in faces])).to(self.device)
             layers = sharpen(colours, alphas, target, crops, mattes, cameras, kept)
+            sources = [source_of(rgb, face, self.size) for rgb, face in seen]
             if self.device.type == "cpu" and has_kernel():
-                behind = [self._behind(face) for face in faces] if self.backdrop else None
-                return paint_on(layers, crops, mattes, behind, self.size)
-            colours, alphas = paint(layers, crops, mattes, self.size)
+                behind = [self._behind(*each) for each in seen] if self.backdrop else None
+                return paint_on(layers, sources, behind, self.size)
+            colours, alphas = paint(layers, sources, self.size)
         else:
             colours, alphas = self._resize(colours, alphas)
         if self.backdrop is None:
             straight = (colours / alphas.clamp(min=1e-3)).clamp(0, 1)
             both = pixels.to_images(straight * 2 - 1), pixels.to_images(alphas * 2 - 1)
             return list(zip(*both, strict=True))
-        backs = torch.stack([self._behind(face) for face in faces])
+        backs = torch.stack([self._behind(*each) for each in seen])
         finished = colours + (1 - alphas) * backs
         return [(rgb, None) for rgb in pixels.to_images(finished * 2 - 1)]
 
@@ -231,20 +233,23 @@ class NovelView(Stage[Inverted, Rendered]):
         both = F.interpolate(both, (self.size, self.size), mode="bicubic", antialias=True)
         return both[:, :3].clamp(0, 1), both[:, 3:].clamp(0, 1)
 
-    def _behind(self, face: Face) -> Tensor:
+    def _behind(self, rgb: Image, face: Face) -> Tensor:
         """[3, size, size], or [3, 1, 1] where it is one colour, 0..1."""
         assert self.backdrop is not None
         if isinstance(self.backdrop, Plain):
             return self.backdrop.colour.to(self.device)
-        crop = pixels.to_tensor([face.crop], self.device)[0].add(1).div(2)
+        crop = pixels.to_tensor([crop_at(rgb, face, self.size)], self.device)[0].add(1).div(2)
         alpha = pixels.to_tensor([face.alpha], self.device)[0].add(1).div(2)
         return self.backdrop(crop, alpha, self.size)
 
     def _beside(self, item: Inverted, rgb: Image) -> Image:
         if not self.side_by_side:
             return rgb
-        left = centre_crop(item.rgb, self.size) if item.face is None else item.face.crop
-        return np.concatenate([resized(left, self.size), rgb], axis=1)
+        if item.face is None:
+            left = centre_crop(item.rgb, self.size)
+        else:
+            left = crop_at(item.rgb, item.face, self.size)
+        return np.concatenate([left, rgb], axis=1)
 
     def _lost(self, item: Inverted) -> Rendered:
         """The picture of a frame that shows no face."""

@@ -237,7 +237,7 @@ def face_in(
     found: list[Posed] = []
     limits = Limits(pixels=settings.max_pixels, frames=settings.max_frames)
     matting = app.matting_stage(settings, machine, networks)
-    face = FaceCrop(networks.finder, crop_px=app.crop_side(settings.size))
+    face = FaceCrop(networks.finder)
     app.posed(read(FileSource(picture, limits=limits)), matting, face).into(_Kept(found)).run()
     return found[0].face
 

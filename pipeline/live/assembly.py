@@ -14,7 +14,6 @@ from tpvideo.pipeline.errors import ConfigError
 from tpvideo.pipeline.frame import Face, Inverted, Stamp
 from tpvideo.pipeline.live.controls import Controls, Panel, Steered
 from tpvideo.pipeline.live.outputs import FanOut
-from tpvideo.pipeline.live.presets import drawn_px
 from tpvideo.pipeline.live.view import LiveView
 from tpvideo.pipeline.runner import Pipeline, read
 from tpvideo.stages import geometry
@@ -63,7 +62,6 @@ def assemble(
     live_view = LiveView(view, panel, float(TIME_BASE))
 
     def steer(controls: Controls) -> None:
-        face.crop_px = app.crop_side(drawn_px(controls.preset, settings.size))
         if controls.smooth != face.smoother.smooth:
             face.smoother = PoseSmoother(controls.smooth)
         if isinstance(matting, Matting):

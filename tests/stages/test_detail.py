@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -12,9 +13,10 @@ from torch import Tensor
 
 from tpvideo.stages import geometry
 from tpvideo.stages.detail import Seen, sharpen
+from tpvideo.stages.face import cut_face
 from tpvideo.stages.networks.volume import camera_rays
-from tpvideo.stages.paint import has_kernel, paint, paint_on
-from tpvideo.stages.pixels import to_images
+from tpvideo.stages.paint import has_kernel, of_crop, paint, paint_on, source_of
+from tpvideo.stages.pixels import to_images, to_tensor
 
 SIDE, CROP, RAW = 64, 128, 32
 WALL_Z = 0.15
@@ -86,7 +88,7 @@ def finished(
 ) -> tuple[Tensor, Tensor]:
     images, masks = to_images(crops * 2 - 1), to_images(mattes * 2 - 1)
     layers = sharpen(colours, alphas, target, images, masks, labels)
-    return paint(layers, images, masks, size)
+    return paint(layers, [of_crop(*each) for each in zip(images, masks, strict=True)], size)
 
 
 BOARD_Z, BOARD = WALL_Z + 0.3, (-0.08, 0.02)
@@ -220,17 +222,18 @@ def test_the_compiled_loop_paints_what_the_plain_one_does(case: str, yaw: float)
         opaque[..., 40:] = 0
     images, masks = to_images(crop * 2 - 1), to_images(mattes * 2 - 1)
     layers = sharpen(coarse(truth) * opaque, opaque, target, images, masks, source.labels)
-    colours, alphas = paint(layers, images, masks, 96)
+    sources = [of_crop(*each) for each in zip(images, masks, strict=True)]
+    colours, alphas = paint(layers, sources, 96)
     generator = torch.Generator().manual_seed(1)
     for shape in ((3, 1, 1), (3, 96, 96)):
         behind = torch.rand(shape, generator=generator)
         (expected,) = to_images((colours + (1 - alphas) * behind) * 2 - 1)
-        ((result, _),) = paint_on(layers, images, masks, [behind], 96)
+        ((result, _),) = paint_on(layers, sources, [behind], 96)
         # A level at most: pixels whose trust or share stands at its threshold.
         difference = abs(result.astype(int) - expected.astype(int))
         assert difference.max() <= 3
         assert difference.mean() < 0.2
-    ((straight, opacity),) = paint_on(layers, images, masks, None, 96)
+    ((straight, opacity),) = paint_on(layers, sources, None, 96)
     assert opacity is not None
     (expected,) = to_images(alphas * 2 - 1)
     assert abs(opacity.astype(int) - expected).max() <= 1
@@ -276,3 +279,42 @@ def test_an_outline_turns_from_the_mattes_to_the_volumes_without_a_jump() -> Non
     assert outlines[0] < 0.2
     assert outlines[-1] > 0.99
     assert max(abs(b - a) for a, b in pairwise(outlines)) < 0.2
+
+
+FINE = 512
+
+
+def test_detail_comes_from_the_frame_itself_and_is_finer_than_the_crop() -> None:
+    source = scene(0.0)[3]
+    frame = np.random.default_rng(5).integers(0, 256, (FINE, 2 * FINE, 3), np.uint8)
+    fit = geometry.CropFit(np.array([FINE, FINE / 2]), float(FINE), 0.0)
+    face = cut_face(frame, np.full((8, 8), 255, np.uint8), fit, 0.0, 0.0, CROP, 1.0)
+    rendered = F.avg_pool2d(to_tensor([face.crop]).add(1).div(2), CROP // SIDE)
+    layers = sharpen(rendered, OPAQUE, source, [face.crop], [face.alpha], source.labels)
+    result, _ = paint(layers, [source_of(frame, face, FINE)], FINE)
+    (shown,) = to_images(result * 2 - 1)
+    middle = slice(FINE // 4, -FINE // 4)
+    same = frame[:, FINE // 2 : -FINE // 2][middle, middle].astype(int)
+    assert abs(shown[middle, middle] - same).mean() < 4
+
+
+@pytest.mark.parametrize("roll", [0.0, 0.4])
+def test_a_frame_much_finer_than_the_result_is_reduced_first(roll: float) -> None:
+    checks = np.indices((FINE, FINE)).sum(axis=0) % 2 * 255
+    frame = np.repeat(checks[..., None], 3, axis=2).astype(np.uint8)
+    fit = geometry.CropFit(np.array([FINE / 2, FINE / 2]), 300.0, roll)
+    face = cut_face(frame, np.full((8, 8), 255, np.uint8), fit, 0.0, 0.0, CROP, 1.0)
+    assert source_of(frame, face, 256).picture is frame
+    assert source_of(frame, face, 96).picture.shape == (96, 96, 3)
+    assert source_of(frame, face, 96).picture[8:-8, 8:-8].std() < 8
+    assert source_of(frame, face, CROP).picture is face.crop
+
+
+def test_a_place_in_the_crop_is_the_same_place_in_the_frame() -> None:
+    frame = np.zeros((90, 160, 3), np.uint8)
+    fit = geometry.CropFit(np.array([70.0, 40.0]), 50.0, 0.3)
+    face = cut_face(frame, np.full((8, 8), 255, np.uint8), fit, 0.0, 0.0, 32, 1.0)
+    place = source_of(frame, face, 64).place
+    for x, y in ((-1, -1), (0, 0), (0.5, -0.25)):
+        in_crop = np.array([(x + 1) * 16, (y + 1) * 16, 1])
+        np.testing.assert_allclose(place @ [x, y, 1], face.image_from_crop @ in_crop)

@@ -14,7 +14,7 @@ from tpvideo.stages import geometry, pixels
 from tpvideo.stages.detail import Seen, look_up, sharpen
 from tpvideo.stages.networks.triplanenet import TriPlaneNet
 from tpvideo.stages.networks.volume import camera_rays
-from tpvideo.stages.paint import paint
+from tpvideo.stages.paint import of_crop, paint
 
 STEPS = 160
 """Samples along a ray that looks for the mean head's surface."""
@@ -52,7 +52,7 @@ def reprojected(
     alpha = look_up(mattes, _positions(points, source, seen.depth.shape[-1]))
     alpha = F.interpolate(alpha, fill.shape[-2:], mode="bilinear")
     layers = sharpen(fill * alpha, alpha, seen, [crop], [matte], source)
-    return paint(layers, [crop], [matte], side)[0]
+    return paint(layers, [of_crop(crop, matte)], side)[0]
 
 
 def mean_head(network: TriPlaneNet, label: Tensor, side: int = 128) -> Seen:

@@ -16,7 +16,7 @@ from tpvideo.stages.detail import Seen, sharpen
 from tpvideo.stages.invert import Inversion
 from tpvideo.stages.networks.triplanenet import TriPlaneNet
 from tpvideo.stages.networks.volume import camera_rays
-from tpvideo.stages.paint import paint
+from tpvideo.stages.paint import of_crop, paint
 from tpvideo.stages.render import premultiplied
 from tpvideo.weights.evaluation.baselines import mean_head, planar_warp, reprojected
 from tpvideo.weights.evaluation.report import Row
@@ -90,7 +90,7 @@ def attempts(network: TriPlaneNet, case: Case) -> Iterator[Made]:
         seen = Seen(target.label, view.depth, view.alpha)
         layers = sharpen(both[:, :3], both[:, 3:], seen, [face.crop], [face.alpha], source)
         yield Made(MODEL, target, both[:, :3], seen)
-        yield Made(DETAIL, target, paint(layers, [face.crop], [face.alpha], side)[0])
+        yield Made(DETAIL, target, paint(layers, [of_crop(face.crop, face.alpha)], side)[0])
         yield Made(INPUT, target, case.repeated)
         if target.others is not None:
             yield Made(MEAN, target, target.others)
