@@ -1,4 +1,4 @@
-"""What every test must leave behind: no thread, no ERROR record, no changed random state."""
+"""What every test must leave behind: no thread, no ERROR record, no other state of the process."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 
 SEED = 20240409
+ENDING_S = 20.0
+"""A busy machine may take long to end a thread that has nothing more to do."""
 
 
 class _Errors(logging.Handler):
@@ -42,14 +44,25 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.fixture(autouse=True)
 def no_thread_left() -> Iterator[None]:
-    """Fail a test that leaves a thread running; one that is just ending gets a second."""
+    """Fail a test that leaves a thread running; one that is just ending gets a while."""
     before = set(threading.enumerate())
     yield
     left = [thread for thread in threading.enumerate() if thread not in before]
     for thread in left:
-        thread.join(timeout=1.0)
+        thread.join(timeout=ENDING_S)
     names = [thread.name for thread in left if thread.is_alive()]
     assert not names, f"threads left running: {names}"
+
+
+@pytest.fixture(autouse=True)
+def no_other_schedule() -> Iterator[None]:
+    """Fail a test that leaves this thread scheduled otherwise: a real-time one starves the rest."""
+    if not hasattr(os, "sched_getscheduler"):
+        yield
+        return
+    before = os.sched_getscheduler(0)
+    yield
+    assert os.sched_getscheduler(0) == before, "this thread is scheduled otherwise now"
 
 
 @pytest.fixture(autouse=True)
