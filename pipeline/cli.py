@@ -17,6 +17,7 @@ from tpvideo.pipeline import config, progress
 from tpvideo.pipeline.batch.command import batch_command
 from tpvideo.pipeline.benchmark.command import bench_command
 from tpvideo.pipeline.doctor import doctor
+from tpvideo.pipeline.editing.command import edit_command
 from tpvideo.pipeline.errors import ConfigError, TpvideoError, in_one_line, printable
 from tpvideo.pipeline.evaluation.command import evaluate
 from tpvideo.pipeline.exits import INTERRUPTED, exit_code
@@ -306,7 +307,17 @@ def render(
 
 
 program = Program(
-    render, [batch_command(render), live, verify, bench_command(render), evaluate, weights, doctor]
+    render,
+    [
+        batch_command(render),
+        live,
+        edit_command,
+        verify,
+        bench_command(render),
+        evaluate,
+        weights,
+        doctor,
+    ],
 )
 
 

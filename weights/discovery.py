@@ -9,6 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tpvideo.pipeline.errors import ConfigError
+from tpvideo.stages.geometry import label as label_of
+from tpvideo.stages.geometry import look_at_camera
+from tpvideo.stages.networks.triplanenet import TriPlaneNet
 from tpvideo.weights.directions import Direction
 
 Layers = tuple[int, int]
@@ -35,7 +38,10 @@ def principal(latents: Tensor, count: int, layers: Layers) -> list[Direction]:
             f"{count} components need at least {count + 1} faces, got {faces}; give more faces, or "
             "ask for fewer with --components"
         )
-    chosen = latents[:, layers[0] : layers[1] + 1]
+    part = slice(layers[0], layers[1] + 1)
+    chosen = latents[:, part]
+    if bool((latents == latents[:, :1]).all()):
+        chosen = chosen[:, :1]  # one latent for all layers, as the mapping network gives
     flat = (chosen - chosen.mean(dim=0)).flatten(1).double()  # [N, l D]
     _, spread, axes = torch.linalg.svd(flat, full_matrices=False)
     shares = spread.square() / spread.square().sum().clamp(min=1e-30)
@@ -45,11 +51,33 @@ def principal(latents: Tensor, count: int, layers: Layers) -> list[Direction]:
         # found alike on every machine.
         axis = axis * torch.sign(axis[axis.abs().argmax()])
         shift = torch.zeros(latents.shape[1:])
-        part = size / (faces - 1) ** 0.5 * axis
-        shift[layers[0] : layers[1] + 1] = part.reshape(chosen.shape[1:]).float()
+        shift[part] = (size / (faces - 1) ** 0.5 * axis).reshape(chosen.shape[1:]).float()
         about = f"principal component of {faces} faces, {100 * float(share):.1f} % of the variance"
         found.append(Direction("latents", shift, about, layers))
     return found
+
+
+def sampled_latents(network: TriPlaneNet, count: int, seed: int = 0) -> Tensor:
+    """[N, L, D] latents of faces that the generator draws by itself: z ~ N(0, 1) through its
+    mapping network, for a frontal camera.
+
+    Raises:
+        ConfigError: the generator has no mapping network.
+    """
+    mapping = getattr(network.decoder.backbone, "mapping", None)
+    if mapping is None:
+        raise ConfigError(
+            "this model has no mapping network to sample faces from; name pictures of faces, clips "
+            "or folders of them, whose latents its encoder finds"
+        )
+    device = network.latent_avg.device
+    random = torch.Generator().manual_seed(seed)
+    z_dim = mapping.fc0.weight.shape[1] - len(network.latent_avg)
+    z = torch.randn(count, z_dim, generator=random).to(device)
+    label = torch.from_numpy(label_of(look_at_camera(0.0))).to(device)
+    with torch.inference_mode():
+        ws: Tensor = mapping(z, label.expand(count, -1), network.decoder.latents)
+    return ws.float()
 
 
 def contrast(with_it: Tensor, without: Tensor, layers: Layers, *, ridge: float = 0.0) -> Direction:

@@ -1,0 +1,1 @@
+"""`tpvideo edit`: directions found, named and shown."""

@@ -1,0 +1,127 @@
+"""Directions from faces: their latents or planes, gathered and handed to weights.discovery."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from tpvideo.pipeline.editing.faces import Studio, every_face
+from tpvideo.pipeline.errors import ConfigError
+from tpvideo.pipeline.frame import Face
+from tpvideo.stages.invert import in_precision
+from tpvideo.weights import directions, discovery
+from tpvideo.weights.directions import Direction, Directions
+
+TOGETHER = 8
+"""Faces encoded at once."""
+MOST = 20
+"""Most faces of one file that a direction is learnt from, if not said otherwise."""
+
+Item = TypeVar("Item")
+
+
+def discovered(
+    studio: Studio,
+    paths: Sequence[Path],
+    count: int,
+    layers: discovery.Layers | None,
+    *,
+    most: int = MOST,
+    samples: int = 10_000,
+) -> dict[str, Direction]:
+    """Principal components c0, c1, ... of the latents of faces; of the generator's own samples
+    where no path is given."""
+    network = studio.networks.triplane
+    if paths:
+        faces = (face for _, face in every_face(studio, paths, most))
+        latents = torch.cat(list(_latents(studio, faces)))
+    else:
+        latents = discovery.sampled_latents(network, samples)
+    chosen = expect_layers(layers, network.decoder.latents)
+    found = discovery.principal(latents.cpu(), count, chosen)
+    return {f"c{number}": direction for number, direction in enumerate(found)}
+
+
+def told_apart(
+    studio: Studio,
+    with_it: Path,
+    without: Path,
+    space: directions.Space,
+    layers: discovery.Layers | None,
+    *,
+    ridge: float = 0.0,
+    most: int = MOST,
+    mirrored: bool = True,
+) -> Direction:
+    """What tells the faces of one path from those of another."""
+
+    def faces(path: Path) -> Iterator[Face]:
+        return (face for _, face in every_face(studio, [path], most))
+
+    if space == "planes":
+        return discovery.plane_contrast(
+            _planes(studio, faces(with_it), mirrored=mirrored),
+            _planes(studio, faces(without), mirrored=mirrored),
+        )
+    chosen = expect_layers(layers, studio.networks.triplane.decoder.latents)
+    one, other = (
+        torch.cat(list(_latents(studio, faces(path), mirrored=mirrored))).cpu()
+        for path in (with_it, without)
+    )
+    return discovery.contrast(one, other, chosen, ridge=ridge)
+
+
+def keep(path: Path, found: dict[str, Direction], model: str) -> Directions:
+    """Write directions of a model into a file; those of other names that it has stay.
+
+    Raises:
+        WeightsError: the file holds something else, or directions of another model.
+    """
+    before = directions.read(path, model).by_name if path.exists() else {}
+    kept = Directions(directions.generator_of(model), Path(model).name, {**before, **found})
+    directions.write(path, kept)
+    return kept
+
+
+def only(known: Directions, names: Iterable[str]) -> Directions:
+    """Some of the directions of a file."""
+    return Directions(known.generator, known.model, {name: known.by_name[name] for name in names})
+
+
+def expect_layers(layers: discovery.Layers | None, latents: int) -> discovery.Layers:
+    """The layers asked for, or all.
+
+    Raises:
+        ConfigError: the model has not as many.
+    """
+    first, last = layers or (0, latents - 1)
+    if not 0 <= first <= last < latents:
+        raise ConfigError(f"the model has layers 0-{latents - 1}, got {first}-{last}")
+    return first, last
+
+
+def _latents(studio: Studio, faces: Iterable[Face], *, mirrored: bool = False) -> Iterator[Tensor]:
+    """Batches [B, L, D]."""
+    for batch in _batches(faces, TOGETHER):
+        with torch.inference_mode(), in_precision(studio.machine.device, studio.machine.dtype):
+            pictures, _ = studio.tensors(batch, mirrored=mirrored)
+            yield studio.networks.triplane.encode(pictures)
+
+
+def _planes(studio: Studio, faces: Iterable[Face], *, mirrored: bool) -> Iterator[Tensor]:
+    """Batches [B, 3 C, H, W] of refined planes."""
+    for batch in _batches(faces, studio.machine.batch):
+        with torch.inference_mode(), in_precision(studio.machine.device, studio.machine.dtype):
+            found = studio.networks.triplane.invert(*studio.tensors(batch, mirrored=mirrored))
+        yield found.planes.cpu()
+
+
+def _batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch
