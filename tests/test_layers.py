@@ -69,6 +69,7 @@ MAY_IMPORT = {
     },
     "stages/networks": {"tpvideo.stages.networks", "torch"},
     "stages/cut_kernel.py": {"numba"},
+    "stages/cut_kernel.py": {"numba"},
     "stages/paint_kernel.py": {"numba", "tpvideo.stages.paint"},
     "stages/networks/march_kernel.py": {"numba"},
     "weights": WEIGHTS,
