@@ -32,6 +32,13 @@ SAME_RAD, OTHER_RAD = 0.02, 0.1
 """Angles between two cameras up to which they see the same outline, and from which each has an
 outline of its own; between them the one fades into the other."""
 
+UNSURE = 0.07
+"""How far (scene units) a surface may lie before or behind where the volume has it."""
+
+BELOW = 1.15
+"""How far down in the source's crop (1 at its lower border) a body is believed to go on: the frame
+goes on, or its last row is repeated."""
+
 DISAGREES_AT = 0.5
 """Difference of coarse colours (0..1) at which a fetched colour is no longer believed."""
 
@@ -127,7 +134,9 @@ def sharpen(
     share = _blur(other.trust * other.rgba[:, 3:] * shown, 2)
     return Layers(
         picture=rendered + enlarged(correction, rendered.shape[-1]),
-        alphas=alphas,
+        alphas=torch.minimum(
+            alphas, enlarged(_hull(points, toward, source_labels, small), alphas.shape[-1])
+        ),
         own=torch.cat([own.grid, trust, same], dim=1),
         other=torch.cat([other.grid, tone, share], dim=1),
         person=person,
@@ -154,6 +163,18 @@ def _nearest(points: Tensor, solid: Tensor, labels: Tensor, side: int) -> Tensor
     empty = torch.full((len(points), side * side), torch.inf, device=points.device)
     nearest = empty.scatter_reduce(1, (row * side + column).flatten(1), found, "amin")
     return nearest.reshape(-1, 1, side, side)
+
+
+def _hull(points: Tensor, toward: Tensor, labels: Tensor, pictures: Tensor) -> Tensor:
+    """[B, 1, L, L] the most that the source's matte has anywhere near the surface along each ray:
+    where it has nobody nobody is, however the volume sees it. Arguments as for `_find`."""
+    steps = points.new_tensor([-UNSURE, 0.0, UNSURE])[:, None, None, None, None]
+    grid, _, _ = _project(
+        (points + steps * toward).transpose(0, 1).flatten(0, 1), labels.repeat_interleave(3, 0)
+    )
+    mattes = look_up(pictures[:, 3:].repeat_interleave(3, 0), grid)
+    known = _inside(grid)
+    return (1 - known + known * mattes).unflatten(0, (-1, 3)).amax(dim=1)
 
 
 def _find(
@@ -184,8 +205,11 @@ def _find(
 
 
 def _inside(grid: Tensor) -> Tensor:
-    """[B, 1, L, L] 1 for positions within a picture, falling to 0 at its border."""
-    return (20 * (1 - grid.abs().amax(dim=1, keepdim=True))).clamp(0, 1)
+    """[B, 1, L, L] 1 for positions within a picture, falling to 0 at its border; a body goes on
+    below it."""
+    x, y = grid.unbind(dim=1)
+    least = torch.minimum(1 - x.abs(), torch.minimum(1 + y, BELOW - y))
+    return (20 * least).clamp(0, 1)[:, None]
 
 
 def _sameness(labels: Tensor, source_labels: Tensor) -> Tensor:

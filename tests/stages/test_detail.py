@@ -131,9 +131,10 @@ def test_what_something_hides_from_the_source_takes_none_of_its_colours() -> Non
 def test_what_the_source_sees_from_the_side_borrows_the_other_half() -> None:
     crop, truth, target, source = scene(0.2)
     mattes = SOLID.clone()
-    mattes[..., : CROP // 2] = 0  # the source's left half shows nobody
+    mattes[..., : CROP // 2] = 0.5  # too thin in the source's left half to be fetched
     rendered = coarse(truth)
-    result, _ = finished(rendered, OPAQUE, target, crop, mattes, source.labels, SIDE)
+    result, alphas = finished(rendered, OPAQUE, target, crop, mattes, source.labels, SIDE)
+    result = result / alphas
     left, right = (..., slice(10, -10), slice(4, 20)), (..., slice(10, -10), slice(44, 54))
     # The other half's stripes over the volume's own tone.
     assert (result - rendered)[left].mean(dim=(0, 2, 3)).abs().max() < 0.06
@@ -141,11 +142,37 @@ def test_what_the_source_sees_from_the_side_borrows_the_other_half() -> None:
     assert (result - truth)[right].abs().max() < 0.03
 
 
-def test_without_a_person_in_the_source_the_picture_stays_as_it_is() -> None:
-    crop, truth, target, source = scene(0.3)
-    rendered, nobody = coarse(truth), torch.zeros_like(SOLID)
-    result, _ = finished(rendered, OPAQUE, target, crop, nobody, source.labels, SIDE)
-    torch.testing.assert_close(result, rendered, atol=1e-3, rtol=0)
+def test_where_the_source_shows_nobody_nobody_is() -> None:
+    crop, truth, target, source = scene(0.15)
+    mattes = SOLID.clone()
+    mattes[..., : CROP // 2] = 0
+    rendered = coarse(truth)
+    result, alphas = finished(rendered, OPAQUE, target, crop, mattes, source.labels, SIDE)
+    assert alphas[..., 10:-10, 6 : SIDE // 2 - 10].max() < 0.02
+    assert result[..., 10:-10, 6 : SIDE // 2 - 10].max() < 0.02
+    assert alphas[..., 10:-10, SIDE // 2 + 6 :].min() > 0.98
+
+
+def test_what_the_source_does_not_frame_is_the_volumes_but_a_body_goes_on_below() -> None:
+    crop, truth, target, source = scene(0.0)
+    shift = target.labels.clone()
+    nobody = torch.zeros_like(SOLID)
+    for axis, sign in ((0, 1), (0, -1), (1, 1), (1, -1)):  # x to the right, y upward
+        moved = shift.clone()
+        moved[:, 3 + 4 * axis] += sign * 5.0  # nothing of the source's frame is seen
+        distance, _ = look_at_wall(moved, RAW)
+        seen = Seen(moved, distance, torch.ones(1, 1, RAW, RAW))
+        _, alphas = finished(coarse(truth), OPAQUE, seen, crop, nobody, source.labels, SIDE)
+        assert alphas.min() > 0.99
+    below = shift.clone()
+    below[:, 7] -= 0.07  # the frame's lower border is now above the middle of the last eighth
+    distance, _ = look_at_wall(below, RAW)
+    seen = Seen(below, distance, torch.ones(1, 1, RAW, RAW))
+    grey = torch.full_like(truth, 0.5)
+    result, _ = finished(
+        grey, OPAQUE, seen, torch.ones_like(crop) * 0.7, SOLID, source.labels, SIDE
+    )
+    assert (result[..., 10:, 10:-10] - 0.7).abs().max() < 0.06
 
 
 def test_a_wholly_different_colour_is_mostly_not_believed() -> None:
@@ -272,12 +299,13 @@ def test_an_outline_turns_from_the_mattes_to_the_volumes_without_a_jump() -> Non
     outlines = []
     for step in range(13):
         crop, truth, target, source = scene(step * 0.01)
-        mattes = SOLID.clone()
-        mattes[..., 3 * CROP // 4 :] = 0
-        _, alphas = finished(coarse(truth), OPAQUE, target, crop, mattes, source.labels, SIDE)
-        outlines.append(float(alphas[..., 20:-20, 3 * SIDE // 4 : -8].mean()))
-    assert outlines[0] < 0.2
-    assert outlines[-1] > 0.99
+        opaque = OPAQUE.clone()
+        opaque[..., 3 * SIDE // 4 :] = 0
+        rendered = coarse(truth) * opaque
+        _, alphas = finished(rendered, opaque, target, crop, SOLID, source.labels, SIDE)
+        outlines.append(float(alphas[..., 20:-20, 3 * SIDE // 4 + 1 : -8].mean()))
+    assert outlines[0] > 0.99
+    assert outlines[-1] < 0.1
     assert max(abs(b - a) for a, b in pairwise(outlines)) < 0.2
 
 
