@@ -52,6 +52,7 @@ MAY_IMPORT = {
     "pipeline/editing/sheet.py": {"tpvideo", "PIL"},
     "pipeline/evaluation": {"tpvideo"},
     "pipeline/evaluation/command.py": {"tpvideo", "click"},
+    "pipeline/invert_command.py": {"tpvideo", "click", "torch", "PIL"},
     "pipeline/live": {"tpvideo.pipeline", "tpvideo.stages"},
     "pipeline/live/command.py": {"tpvideo.pipeline", "tpvideo.stages", "click"},
     "pipeline/live/page": {"tpvideo.pipeline", "tpvideo.stages", "PIL", "aiohttp"},
@@ -68,7 +69,6 @@ MAY_IMPORT = {
         "PIL", "av", "decord", "ffmpeg", "insightface", "onnxruntime", "torch",
     },
     "stages/networks": {"tpvideo.stages.networks", "torch"},
-    "stages/cut_kernel.py": {"numba"},
     "stages/cut_kernel.py": {"numba"},
     "stages/paint_kernel.py": {"numba", "tpvideo.stages.paint"},
     "stages/networks/march_kernel.py": {"numba"},
@@ -161,6 +161,6 @@ def test_import_is_light(module: str) -> None:
         f"import sys, {module}; print(sorted({{'torch', 'av', 'onnxruntime'}} & set(sys.modules)))"
     )
     result = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=240
     )
     assert result.stdout.strip() == "[]"

@@ -29,7 +29,7 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, 
 
 def python(code: str) -> str:
     result = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=240
     )
     return result.stdout
 
@@ -52,7 +52,7 @@ def test_help_answers_without_loading_torch() -> None:
 
 def test_the_package_runs_as_a_module() -> None:
     result = subprocess.run(
-        [sys.executable, "-m", "tpvideo", "--version"], capture_output=True, text=True, timeout=60
+        [sys.executable, "-m", "tpvideo", "--version"], capture_output=True, text=True, timeout=240
     )
     assert result.stdout == f"tpvideo {tpvideo.__version__}\n"
 

@@ -18,11 +18,11 @@ import pytest
 import small_run
 import torch
 from films import pass_through
-from parts import INFO, Add, Collect, Event, Numbers, fail_at
+from parts import DEADLINE_S, INFO, Add, Collect, Event, Numbers, fail_at, waiting_at_a_channel
 from small_run import OPTIONS, small_networks
 from synthetic import numbered, write_clip
 
-from tpvideo.pipeline import app, cli, read, runner
+from tpvideo.pipeline import Pipeline, app, cli, read, runner
 from tpvideo.pipeline.errors import OutputError, StageError, StallError
 from tpvideo.pipeline.exits import FAILED
 from tpvideo.pipeline.frame import StreamInfo
@@ -38,7 +38,7 @@ from tpvideo.weights import store
 
 FRAMES = 9
 LAST = FRAMES - 1
-END_S = 120.0
+END_S = 240.0
 
 
 @pytest.fixture
@@ -260,15 +260,37 @@ def test_an_output_folder_that_disappears_fails_the_run(
 # --- the source -----------------------------------------------------------------------------
 
 
-class Stalling(Numbers):
-    """Gives a few numbers and then nothing, until it is let go."""
+class Time:
+    """The clock by which a run notices a stall; stands still until somebody turns it."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self) -> None:
+        self.now_s = 1.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+@pytest.fixture
+def time(monkeypatch: pytest.MonkeyPatch) -> Time:
+    """Time that passes when a test says so, and a run that looks at it all the time."""
+    time = Time()
+    monkeypatch.setattr("tpvideo.pipeline.metrics.time.perf_counter", time)
+    monkeypatch.setattr(runner, "POLL_S", 0.01)
+    monkeypatch.setattr(runner, "GRACE_S", 0.1)
+    return time
+
+
+class Stalling(Numbers):
+    """Gives a few numbers and then nothing for an hour, and until it is let go."""
+
+    def __init__(self, count: int, time: Time) -> None:
         super().__init__(count)
         self.is_let_go = threading.Event()
+        self._time = time
 
     def __iter__(self) -> Iterator[int]:
         yield from super().__iter__()
+        self._time.now_s += 3600
         self.is_let_go.wait()
 
 
@@ -279,22 +301,24 @@ class Interrupted(Stalling):
         self.is_let_go.set()
 
 
-def test_a_source_that_stalls_fails_the_run_and_is_woken() -> None:
-    source, sink = Interrupted(3), Collect()
+def test_a_source_that_stalls_fails_the_run_and_is_woken(
+    time: Time, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "GRACE_S", DEADLINE_S)  # it ends, sooner or later
+    source, sink = Interrupted(3, time), Collect()
     with pytest.raises(StageError, match="decode failed on frame 3: the source gave no fr") as told:
-        read(source).then(Add()).into(sink, stall_timeout_s=0.2).run()
+        read(source).then(Add()).into(sink, stall_timeout_s=60).run()
     assert isinstance(told.value.__cause__, StallError)
     assert source.calls == sink.calls == ["open", "close"]
 
 
 def test_a_source_that_cannot_be_woken_is_left_behind_and_not_closed(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    time: Time, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(runner, "GRACE_S", 0.1)
-    source, sink = Stalling(3), Collect()
+    source, sink = Stalling(3, time), Collect()
     try:
-        with pytest.raises(StageError, match=r"no frame for 0\.2 s; .*--stall-timeout"):
-            read(source).then(Add()).into(sink, stall_timeout_s=0.2).run()
+        with pytest.raises(StageError, match=r"no frame for 60 s; .*--stall-timeout"):
+            read(source).then(Add()).into(sink, stall_timeout_s=60).run()
         assert source.calls == ["open"]  # a thread reads it still
         assert sink.calls == ["open", "close"]
         assert "its thread is left behind" in caplog.text
@@ -302,9 +326,8 @@ def test_a_source_that_cannot_be_woken_is_left_behind_and_not_closed(
         source.is_let_go.set()
 
 
-def test_ctrl_c_twice_ends_a_run_whose_source_stalls(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner, "GRACE_S", 0.1)
-    source = Stalling(1)
+def test_ctrl_c_twice_ends_a_run_whose_source_stalls(time: Time) -> None:
+    source = Stalling(1, time)
     pipeline = read(source).into(Collect(before=lambda _: pipeline.abort()))
     try:
         with pytest.raises(KeyboardInterrupt):
@@ -313,14 +336,28 @@ def test_ctrl_c_twice_ends_a_run_whose_source_stalls(monkeypatch: pytest.MonkeyP
         source.is_let_go.set()
 
 
-def test_a_slow_stage_is_no_stall() -> None:
-    first = Event()
-    release = threading.Timer(0.6, first.set)
-    release.start()
-    sink = Collect(before=lambda _: first.wait())
-    report = read(Numbers(20)).into(sink, capacity=1, stall_timeout_s=0.1).run()
-    release.join()
-    assert report.frames == 20
+def test_a_slow_stage_is_no_stall(time: Time, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An hour passes while the source waits for room, and the run looks at the time."""
+    looked = Event()
+
+    def hold(number: int) -> None:
+        if number == 0:
+            source_waits.wait()
+            time.now_s += 3600
+            for _ in range(2):  # the first look may have begun before
+                looked.clear()
+                looked.wait()
+
+    look = Pipeline._expect_frames
+
+    def telling(pipeline: Pipeline) -> None:
+        look(pipeline)
+        looked.set()
+
+    monkeypatch.setattr(Pipeline, "_expect_frames", telling)
+    pipeline = read(Numbers(20)).into(Collect(before=hold), capacity=1, stall_timeout_s=60)
+    source_waits = waiting_at_a_channel(pipeline, "decode")
+    assert pipeline.run().frames == 20
 
 
 def test_a_camera_that_is_unplugged_fails_the_run_or_ends_it(tmp_path: Path) -> None:

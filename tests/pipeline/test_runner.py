@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import pytest
-from parts import INFO, Add, Collect, Event, Later, Numbers, fail_at
+from parts import INFO, Add, Collect, Event, Later, Numbers, fail_at, waiting_at_a_channel
 
 from tpvideo.pipeline import Pipeline, Stage, Stamp, StreamInfo, read, runner
 from tpvideo.pipeline.checkpoint import Checkpoint, State
@@ -166,16 +166,25 @@ def test_report_names_every_stage_and_counts_its_batches() -> None:
     assert report.elapsed_s > 0
 
 
-def test_report_says_who_waited_for_whom() -> None:
-    may_go_on = Event()
-    threading.Timer(0.05, may_go_on.set).start()
-    hold = Do(lambda items: may_go_on.wait())
-    report = read(Numbers(20)).then(hold).into(Collect(), capacity=1).run()
+def test_report_says_who_waited_for_whom(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first frame takes the stage five seconds, all of which its neighbours wait."""
+    now_s = [1.0]
+    monkeypatch.setattr("tpvideo.pipeline.metrics.time.perf_counter", lambda: now_s[0])
+
+    def hold(items: Sequence[int]) -> None:
+        if items[0] == 0:
+            decode_waits.wait()
+            encode_waits.wait()
+            now_s[0] = 6.0
+
+    pipeline = read(Numbers(20)).then(Do(hold)).into(Collect(), capacity=1)
+    decode_waits = waiting_at_a_channel(pipeline, "decode")
+    encode_waits = waiting_at_a_channel(pipeline, "encode")
+    report = pipeline.run()
     assert report.bottleneck == "do"
     decode, stage, encode = report.timings
-    assert stage.busy_s >= 0.04
-    assert decode.blocked_s >= 0.03
-    assert encode.starved_s >= 0.03
+    assert (decode.blocked_s, stage.busy_s, encode.starved_s) == (5.0, 5.0, 5.0)
+    assert (decode.busy_s, stage.starved_s, stage.blocked_s, encode.busy_s) == (0, 0, 0, 0)
 
 
 def test_report_can_be_read_while_the_run_goes_on() -> None:

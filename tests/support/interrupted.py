@@ -52,7 +52,7 @@ def run(source: Path, target: Path, *options: str) -> subprocess.CompletedProces
     """This file as a program, to its end."""
     command = [sys.executable, __file__, str(source), str(target), *options]
     environment = os.environ | {"PYTHONPATH": str(SUPPORT)}
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
+    return subprocess.run(command, capture_output=True, text=True, timeout=240, env=environment)
 
 
 def main() -> None:
@@ -104,7 +104,7 @@ def _end_itself(where: str, number: int) -> None:
 
     def end() -> None:
         os.kill(os.getpid(), number)
-        assert cancelled.wait(20), "the signal did nothing"
+        assert cancelled.wait(200), "the signal did nothing"
 
     Pipeline._cancel = noticed  # type: ignore[method-assign]
     consume, packets = MovieWriter.consume, MovieWriter._video_packets

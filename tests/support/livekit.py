@@ -24,7 +24,7 @@ from tpvideo.pipeline.metrics import Report
 from tpvideo.stages.facefinder import FaceBox, FaceReading
 from tpvideo.stages.live import TIME_BASE, LiveSource, now
 
-DEADLINE_S = 60.0
+DEADLINE_S = 240.0
 INFO = StreamInfo(64, 64, Fraction(25), TIME_BASE, frames=None)
 
 

@@ -6,10 +6,11 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
 
-from tpvideo.pipeline import Stage, StreamInfo
+from tpvideo.pipeline import Pipeline, Stage, StreamInfo
 
 INFO = StreamInfo(width=4, height=2, rate=Fraction(25), time_base=Fraction(1, 25), frames=None)
-DEADLINE_S = 20.0
+DEADLINE_S = 240.0
+"""After so long nothing more will come: a busy machine may take a minute for a second's work."""
 
 
 class Event(threading.Event):
@@ -99,6 +100,24 @@ class Later(Stage[int, int]):
 
     def flush(self) -> Iterator[int]:
         yield from self._held
+
+
+def waiting_at_a_channel(pipeline: Pipeline, stage: str) -> Event:
+    """Set once this stage's thread waits for an item or for room, which it then does for good:
+    the channel's lock is held until then, so nothing can come between."""
+    waits = Event()
+
+    def telling(wait: Callable[[float | None], bool]) -> Callable[..., bool]:
+        def tell_and_wait(timeout: float | None = None) -> bool:
+            if threading.current_thread().name == f"tpvideo-{stage}":
+                waits.set()
+            return wait(timeout)
+
+        return tell_and_wait
+
+    for channel in pipeline.channels:
+        channel._changed.wait = telling(channel._changed.wait)  # type: ignore[method-assign]
+    return waits
 
 
 def fail_at(number: int, error: BaseException) -> Callable[[int], None]:

@@ -53,6 +53,6 @@ def test_a_lock_keeps_other_processes_out(tmp_path: Path) -> None:
         assert holder.stdout.readline() == b"held\n"
         with open(f"{path}.lock", "a+b") as handle, pytest.raises(BlockingIOError):
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        holder.communicate(b"\n", timeout=60)
+        holder.communicate(b"\n", timeout=240)
     with folder.lock(path):
         pass  # free again

@@ -18,7 +18,7 @@ from tpvideo.pipeline.batch.table import Tally
 from tpvideo.pipeline.batch.task import Outcome, Progress
 from tpvideo.pipeline.batch.work import Job
 
-DEADLINE_S = 60.0
+DEADLINE_S = 240.0
 
 
 @pytest.fixture(autouse=True)

@@ -118,11 +118,9 @@ def test_turning_the_yaw_on_the_page_changes_the_picture_and_is_told_to_all() ->
         figures = await browser.figures()
         while figures["controls"]["yaw_rad"] != 0.6:
             figures = await browser.figures()
-        await browser.picture()  # it may have been on its way
-        await browser.picture()
-        after, _ = await browser.picture()
         noise = np.abs(same.astype(int) - before).mean()
-        assert np.abs(after.astype(int) - before).mean() > 3 * noise + 1
+        while np.abs((await browser.picture())[0].astype(int) - before).mean() <= 3 * noise + 1:
+            pass  # some may have been on their way
 
     with running(PAGE) as (session, url):
         visit(url, scenario)
@@ -138,10 +136,11 @@ def test_figures_tell_rate_latency_and_state() -> None:
             await browser.picture()
             figures = await browser.figures()
         assert figures["state"] == "a grey wall"
-        assert 0 < figures["p50"] <= figures["p95"] <= figures["p99"] < 20_000
+        assert 0 < figures["p50"] <= figures["p95"] <= figures["p99"] <= 1000 * age_s(begin)
         assert figures["dropped"] >= 0
         assert figures["presets"] == ["fast", "balanced", "quality"]
 
+    begin = now()
     with running(PAGE) as (session, url):
         visit(url, scenario)
         seen = session.seen.all()
@@ -215,7 +214,7 @@ def test_a_recording_made_on_the_page_is_a_film_with_true_times() -> None:
         await browser.picture()
         await browser.socket.send_json({"record": True})
         await browser.figures(recording=True)
-        for _ in range(8):
+        for _ in range(8 + 3):  # two may be older than the recording, and one come after its end
             await browser.picture()
         await browser.socket.send_json({"record": False})
         await browser.figures(recording=False)
