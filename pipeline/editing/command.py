@@ -231,8 +231,7 @@ def _discover(
     if not paths:
         click.echo("name a FACE with --direction to see what a component does")
         return
-    name, face = next(every_face(studio, paths, 1))
-    sitter = sheet.inverted(studio, name, face, inverter("encoder"))
+    sitter = sheet.inverted(studio, *next(every_face(studio, paths, 1)), inverter("encoder"))
     path = options["sheet"] or target.with_suffix(".png")
     shown = find.only(kept, found)
     sheet.save(sheet.components_sheet(studio, sitter, shown, _look(studio, options, (0.0,))), path)
@@ -285,8 +284,8 @@ def _show(
     known.shift([(direction, 1.0)], path)  # refused here when there is none
     studio = Studio.load(settings, is_lean=options["method"] == "encoder")
     sitters = [
-        sheet.inverted(studio, name, face, invert)
-        for name, face in every_face(studio, paths, options["most"] or 1)
+        sheet.inverted(studio, name, seen, invert)
+        for name, seen in every_face(studio, paths, options["most"] or 1)
     ]
     look = _look(studio, options, (0.0, 0.4))
     sheet.save(sheet.edits_sheet(studio, sitters, known, direction, look), target)

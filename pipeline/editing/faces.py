@@ -13,13 +13,14 @@ from torch import Tensor
 from tpvideo.pipeline import app
 from tpvideo.pipeline.config import Settings
 from tpvideo.pipeline.errors import InputError, NoFaceError
-from tpvideo.pipeline.frame import Face, Posed, StreamInfo
+from tpvideo.pipeline.frame import Face, Posed, Stamp, StreamInfo
 from tpvideo.pipeline.runner import Pipeline, read
 from tpvideo.stages import geometry, pixels
 from tpvideo.stages.decode import FileSource
 from tpvideo.stages.face import FaceCrop
 from tpvideo.stages.invert import network_input
 from tpvideo.stages.limits import Limits
+from tpvideo.stages.networks.triplanenet import mirror
 
 HEADS = ".npz"
 
@@ -44,9 +45,8 @@ class Studio:
             machine = replace(machine, dtype=torch.float32)
         return cls(settings, machine, networks)
 
-    def faces(self, path: Path, most: int) -> Iterator[tuple[str, Face]]:
-        """The faces that a file or the files of a folder show, with names; frames without one
-        are left out.
+    def faces(self, path: Path, most: int) -> Iterator[tuple[str, Posed]]:
+        """The frames with a face of a file or of the files of a folder, with names.
 
         Args:
             path: a photograph, a clip, a file of synthetic heads, or a folder of such.
@@ -65,15 +65,13 @@ class Studio:
                 raise InputError(path, "no such file or folder")
             kept = _Kept(most)
             self._cut_out(path, kept)
-            yield from ((f"{path.stem} {index}", face) for index, face in kept.found)
+            yield from ((f"{path.stem} {item.stamp.index}", item) for item in kept.found)
 
     def _cut_out(self, path: Path, kept: _Kept) -> None:
         settings = self.settings
         limits = Limits(pixels=settings.max_pixels, frames=settings.max_frames)
         matting = app.matting_stage(settings, self.machine, self.networks)
-        face = FaceCrop(
-            self.networks.finder, crop_px=app.crop_side(settings.size), choose=settings.face
-        )
+        face = FaceCrop(self.networks.finder, choose=settings.face)
         source = read(FileSource(path, trim=settings.trim, limits=limits))
         kept.pipeline = app.posed(source, matting, face).into(kept)
         kept.pipeline.run()
@@ -81,8 +79,6 @@ class Studio:
     def tensors(self, faces: Sequence[Face], *, mirrored: bool = False) -> tuple[Tensor, Tensor]:
         """[B, 3, side, side] pictures and [B, 25] cameras for an inverter; with `mirrored` as
         many again, flipped."""
-        from tpvideo.stages.networks.triplanenet import mirror
-
         network = self.networks.triplane
         pictures, labels = network_input(faces, network.side, self.machine.device)
         if not mirrored:
@@ -90,7 +86,7 @@ class Studio:
         return torch.cat([pictures, pictures.flip(-1)]), torch.cat([labels, mirror(labels)])
 
 
-def every_face(studio: Studio, paths: Sequence[Path], most: int) -> Iterator[tuple[str, Face]]:
+def every_face(studio: Studio, paths: Sequence[Path], most: int) -> Iterator[tuple[str, Posed]]:
     """The faces of all paths, one after another.
 
     Raises:
@@ -105,7 +101,7 @@ def every_face(studio: Studio, paths: Sequence[Path], most: int) -> Iterator[tup
         raise NoFaceError(f"no face in {', '.join(map(str, paths))}")
 
 
-def heads_of(path: Path, most: int) -> Iterator[tuple[str, Face]]:
+def heads_of(path: Path, most: int) -> Iterator[tuple[str, Posed]]:
     """The views of a file of the head generator as faces.
 
     Raises:
@@ -119,16 +115,15 @@ def heads_of(path: Path, most: int) -> Iterator[tuple[str, Face]]:
     for number, (picture, camera) in enumerate(zip(rgba, cameras, strict=True)):
         unit = torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 255
         straight = unit[:, :3] / unit[:, 3:].clamp(min=1e-2)
-        yield (
-            f"{path.stem} {number}",
-            Face(
-                crop=pixels.to_images(straight.clamp(0, 1) * 2 - 1)[0],
-                alpha=np.ascontiguousarray(picture[..., 3]),
-                camera=geometry.label(camera),
-                image_from_crop=np.eye(2, 3),
-                confidence=1.0,
-            ),
+        crop = pixels.to_images(straight.clamp(0, 1) * 2 - 1)[0]
+        face = Face(
+            crop=crop,
+            alpha=np.ascontiguousarray(picture[..., 3]),
+            camera=geometry.label(camera),
+            image_from_crop=np.eye(2, 3),
+            confidence=1.0,
         )
+        yield f"{path.stem} {number}", Posed(Stamp(number, number), crop, face)
 
 
 def _may_show_faces(file: Path) -> bool:
@@ -140,7 +135,7 @@ class _Kept:
 
     def __init__(self, most: int) -> None:
         self.most = most
-        self.found: list[tuple[int, Face]] = []
+        self.found: list[Posed] = []
         self.pipeline: Pipeline | None = None
 
     def open(self, info: StreamInfo) -> None:
@@ -149,7 +144,7 @@ class _Kept:
     def consume(self, item: Posed) -> None:
         """Keep a face."""
         if item.face is not None and len(self.found) < self.most:
-            self.found.append((item.stamp.index, item.face))
+            self.found.append(item)
             if len(self.found) == self.most and self.pipeline is not None:
                 self.pipeline.stop()
 

@@ -38,8 +38,7 @@ def discovered(
     where no path is given."""
     network = studio.networks.triplane
     if paths:
-        faces = (face for _, face in every_face(studio, paths, most))
-        latents = torch.cat(list(_latents(studio, faces)))
+        latents = torch.cat(list(_latents(studio, _faces(studio, paths, most))))
     else:
         latents = discovery.sampled_latents(network, samples)
     chosen = expect_layers(layers, network.decoder.latents)
@@ -60,17 +59,14 @@ def told_apart(
 ) -> Direction:
     """What tells the faces of one path from those of another."""
 
-    def faces(path: Path) -> Iterator[Face]:
-        return (face for _, face in every_face(studio, [path], most))
-
     if space == "planes":
         return discovery.plane_contrast(
-            _planes(studio, faces(with_it), mirrored=mirrored),
-            _planes(studio, faces(without), mirrored=mirrored),
+            _planes(studio, _faces(studio, [with_it], most), mirrored=mirrored),
+            _planes(studio, _faces(studio, [without], most), mirrored=mirrored),
         )
     chosen = expect_layers(layers, studio.networks.triplane.decoder.latents)
     one, other = (
-        torch.cat(list(_latents(studio, faces(path), mirrored=mirrored))).cpu()
+        torch.cat(list(_latents(studio, _faces(studio, [path], most), mirrored=mirrored))).cpu()
         for path in (with_it, without)
     )
     return discovery.contrast(one, other, chosen, ridge=ridge)
@@ -103,6 +99,12 @@ def expect_layers(layers: discovery.Layers | None, latents: int) -> discovery.La
     if not 0 <= first <= last < latents:
         raise ConfigError(f"the model has layers 0-{latents - 1}, got {first}-{last}")
     return first, last
+
+
+def _faces(studio: Studio, paths: Sequence[Path], most: int) -> Iterator[Face]:
+    for _, item in every_face(studio, paths, most):
+        assert item.face is not None
+        yield item.face
 
 
 def _latents(studio: Studio, faces: Iterable[Face], *, mirrored: bool = False) -> Iterator[Tensor]:

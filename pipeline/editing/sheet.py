@@ -12,11 +12,12 @@ from PIL import ImageDraw, ImageFont
 
 from tpvideo.pipeline.editing.faces import Studio
 from tpvideo.pipeline.errors import OutputError
-from tpvideo.pipeline.frame import Face, Head, Image, Inverted, Stamp
+from tpvideo.pipeline.frame import Head, Image, Inverted, Posed
 from tpvideo.stages.edit import Edit
 from tpvideo.stages.networks.inverters import Inverter
 from tpvideo.stages.networks.triplanenet import TriPlaneNet
-from tpvideo.stages.render import NovelView, resized
+from tpvideo.stages.paint import crop_at
+from tpvideo.stages.render import NovelView
 from tpvideo.weights.directions import Directions
 
 CAPTION_PX = 18
@@ -37,18 +38,19 @@ class Sitter:
     """A face that was inverted."""
 
     name: str
-    face: Face
+    seen: Posed
     head: Head
     network: TriPlaneNet
     """What draws it; one of its own where the inverter tuned it."""
 
 
-def inverted(studio: Studio, name: str, face: Face, invert: Inverter) -> Sitter:
+def inverted(studio: Studio, name: str, seen: Posed, invert: Inverter) -> Sitter:
     """A face put into 3D by whatever inverter."""
-    pictures, labels = studio.tensors([face])
+    assert seen.face is not None
+    pictures, labels = studio.tensors([seen.face])
     network = studio.networks.triplane
     found = invert(pictures, labels, network)
-    return Sitter(name, face, Head(found.ws[0], found.planes[0]), found.tuned or network)
+    return Sitter(name, seen, Head(found.ws[0], found.planes[0]), found.tuned or network)
 
 
 def edits_sheet(
@@ -63,7 +65,8 @@ def edits_sheet(
     ]
     rows = []
     for sitter in sitters:
-        row = [resized(sitter.face.crop, look.side_px)]
+        assert sitter.seen.face is not None
+        row = [crop_at(sitter.seen.rgb, sitter.seen.face, look.side_px)]
         row += _edited(studio, sitter, known, name, look)
         rows.append((sitter.name, row))
     return sheet(headings, rows)
@@ -81,7 +84,8 @@ def _edited(
     studio: Studio, sitter: Sitter, known: Directions, name: str, look: Look
 ) -> Iterator[Image]:
     device, dtype = studio.machine.device, studio.machine.dtype
-    item = Inverted(Stamp(0, 0), sitter.face.crop, sitter.face, sitter.head)
+    seen = sitter.seen
+    item = Inverted(seen.stamp, seen.rgb, seen.face, sitter.head)
     for strength in look.strengths:
         shown = item
         if strength:
