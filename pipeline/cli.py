@@ -21,6 +21,7 @@ from tpvideo.pipeline.editing.command import edit_command
 from tpvideo.pipeline.errors import ConfigError, TpvideoError, in_one_line, printable
 from tpvideo.pipeline.evaluation.command import evaluate
 from tpvideo.pipeline.exits import INTERRUPTED, exit_code
+from tpvideo.pipeline.invert_command import invert
 from tpvideo.pipeline.live.command import live
 from tpvideo.pipeline.options import choice, parse_face, parsed, parsed_each
 from tpvideo.pipeline.resume import how_to_go_on, resumable
@@ -312,6 +313,7 @@ program = Program(
         batch_command(render),
         live,
         edit_command,
+        invert,
         verify,
         bench_command(render),
         evaluate,

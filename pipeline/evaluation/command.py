@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
 from importlib.metadata import version
@@ -31,6 +32,19 @@ Kind = Literal["heads", "scan", "eg3d", "clip"]
 @click.option("--csv", "as_csv", type=click.Path(path_type=Path), help="Write every picture's row.")
 @click.option("--json", "as_json", type=click.Path(path_type=Path), help="Write everything.")
 @click.option("--sheet", type=click.Path(path_type=Path), help="Write some pictures as one PNG.")
+@click.option(
+    "--method",
+    "methods",
+    metavar="A,B,...|all",
+    help="Compare these inverters on held-out heads: docs/inversion.md.",
+)
+@click.option(
+    "--steps",
+    type=click.IntRange(min=1),
+    default=1000,
+    show_default=True,
+    help="With --method: gradients that an optimisation takes.",
+)
 @click.option("--precision", type=choice(config.Precision), default="auto", show_default=True)
 @click.option("--matting", default="auto", metavar="NAME|PATH", show_default=True)
 @click.option("--face-model", type=choice(config.FaceModel), default="auto", show_default=True)
@@ -40,6 +54,8 @@ def evaluate(
     as_csv: Path | None,
     as_json: Path | None,
     sheet: Path | None,
+    methods: str | None,
+    steps: int,
     **settings: Any,
 ) -> None:
     """Score a model on each of PATHS, on the CPU, and print Markdown tables.
@@ -57,13 +73,23 @@ def evaluate(
     # As the paper's same view: what each frame shows, from where it was taken, on black.
     chosen = config.Settings(view="follow", background="black", device="cpu", **settings)
     with progress.notices(shown=True):
-        judge = Judge.load(chosen)
+        judge = _judge(chosen, methods, steps)
         findings = []
         for path, kind in zip(paths, kinds, strict=True):
             finding = judge(path, kind, limit)
             click.echo(f"{finding}\n")
             findings.append(finding)
     _write(findings, chosen, as_csv, as_json, sheet)
+
+
+def _judge(
+    settings: config.Settings, methods: str | None, steps: int
+) -> Callable[[Path, Kind, int | None], Finding]:
+    if methods is None:
+        return Judge.load(settings)
+    from tpvideo.pipeline.evaluation.comparison import Comparison
+
+    return Comparison.load(settings.model, methods, steps)
 
 
 def kind_of(path: Path) -> Kind:

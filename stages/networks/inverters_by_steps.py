@@ -82,6 +82,9 @@ REFINEMENTS: Mapping[str, Callable[[Wishes], Step]] = {
 }
 """Steps that need latents."""
 
+PREDICTIONS = ("psp", "offsets")
+"""Steps that optimise nothing."""
+
 
 def inverter(
     method: str,

@@ -67,7 +67,7 @@ class PlaneSearch:
 
         with torch.enable_grad():
             for step in range(self.steps):
-                loss = search.step(closure)
+                loss = search.step(closure)  # type: ignore[no-untyped-call]
                 if self.watch is not None:
                     self.watch("planes", step + 1, self.steps, float(loss.detach()))
         return before._replace(planes=planes.detach())
