@@ -14,7 +14,7 @@ from onnxruntime import InferenceSession
 
 from tpvideo.pipeline.config import Settings
 from tpvideo.pipeline.errors import ConfigError
-from tpvideo.pipeline.frame import Decoded, Inverted, Matted, Posed
+from tpvideo.pipeline.frame import Decoded, Inverted, Matted, Posed, Rendered
 from tpvideo.pipeline.metrics import Report
 from tpvideo.pipeline.record import settings_as_json
 from tpvideo.pipeline.resume import resumable
@@ -29,6 +29,7 @@ from tpvideo.stages.edit import Edit
 from tpvideo.stages.encode import FileSink
 from tpvideo.stages.face import FaceCrop
 from tpvideo.stages.facefinder import FaceFinder, Finder
+from tpvideo.stages.in_frame import InFrame
 from tpvideo.stages.insight import DETECTOR, LANDMARKS, InsightFaceFinder
 from tpvideo.stages.invert import Inversion
 from tpvideo.stages.limits import Limits
@@ -40,6 +41,7 @@ from tpvideo.stages.networks.triplanenet import TriPlaneNet
 from tpvideo.stages.precision import working_dtype
 from tpvideo.stages.provenance import Provenance
 from tpvideo.stages.render import NovelView
+from tpvideo.stages.surroundings import Surroundings
 from tpvideo.stages.views import EachFile, EachView, SeveralViews
 from tpvideo.weights import directions, store
 
@@ -103,7 +105,7 @@ def assemble(
     begin = sink.recover(_key(source, settings, machine))
     networks = networks or load_networks(settings, machine)
     machine = working_machine(machine, networks)
-    view = novel_view(settings, machine, networks.triplane)
+    view = drawing(settings, machine, networks.triplane)
     chain = inverted(source, settings, machine, networks, skip=begin.frames if begin else 0)
     return chain.then(view).into(
         sink,
@@ -148,7 +150,7 @@ def assemble_views(
     if isinstance(sink, EachFile):
         begin = sink.recover([_key(source, each, machine) | together for each in asked])
     machine = working_machine(machine, networks)
-    views = [novel_view(each, machine, networks.triplane) for each in asked]
+    views = [drawing(each, machine, networks.triplane) for each in asked]
     chain = inverted(source, settings, machine, networks, skip=begin.frames if begin else 0)
     return chain.then(SeveralViews(views)).into(
         sink,
@@ -200,8 +202,10 @@ def inverted(
     inversion = Inversion(
         networks.triplane, device=machine.device, dtype=machine.dtype, batch=machine.batch
     )
-    heads = posed(read(_file_source(source, settings, skip)), matting, face).then(inversion)
-    return edited(heads, settings, machine, networks)
+    faces = posed(read(_file_source(source, settings, skip)), matting, face)
+    if settings.layout == "frame" or settings.background == "source":
+        faces = faces.then(Surroundings())
+    return edited(faces.then(inversion), settings, machine, networks)
 
 
 def edited(
@@ -370,17 +374,27 @@ def takes_detail(choice: str, network: TriPlaneNet) -> bool:
     return choice == "on" or (choice == "auto" and network.decoder.image_channels == 4)
 
 
+def drawing(
+    settings: Settings, machine: Machine, network: TriPlaneNet
+) -> Stage[Inverted, Rendered]:
+    """The stage that makes finished pictures of heads."""
+    view = novel_view(settings, machine, network)
+    return InFrame(view) if settings.layout == "frame" else view
+
+
 def novel_view(settings: Settings, machine: Machine, network: TriPlaneNet) -> NovelView:
     """The stage that draws what the settings' camera sees."""
+    is_whole = settings.layout == "frame"
     return NovelView(
         network,
         yaw_rad=settings.yaw_rad,
         pitch_rad=settings.pitch_rad,
         follow=settings.view == "follow",
+        on_neck=is_whole,
         detail=takes_detail(settings.detail, network),
-        backdrop=parse_backdrop(settings.background),
+        backdrop=None if is_whole else parse_backdrop(settings.background),
         size=settings.size,
-        on_lost=settings.on_lost,
+        on_lost="source" if is_whole and settings.on_lost != "fail" else settings.on_lost,
         side_by_side=settings.layout == "side-by-side",
         device=machine.device,
         dtype=machine.dtype,

@@ -161,7 +161,8 @@ def _count(text: str) -> int | None:
     "layout",
     type=choice(config.Layout),
     default="crop",
-    help="The novel view alone, or beside the source.",
+    help="The novel view alone, or beside the source's crop, or put back into the source's whole "
+    "frame.",
 )
 @click.option("--crf", type=int, default=18, help="0 is best, 51 smallest.")
 @click.option("--codec", metavar="NAME", help="h264, hevc, vp9 or prores. [default: by the suffix]")

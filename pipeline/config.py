@@ -24,7 +24,7 @@ MOST_FRAMES = 900_000
 """Of a source: ten hours at 25 a second, four at 60."""
 
 View = Literal["fixed", "follow"]
-Layout = Literal["crop", "side-by-side"]
+Layout = Literal["crop", "side-by-side", "frame"]
 Detail = Literal["auto", "on", "off"]
 Audio = Literal["copy", "none"]
 FaceChoice = Literal["largest", "center"] | int
@@ -66,7 +66,8 @@ class Settings:
     """on: take what the source frame shows from the source frame; off: show what the model draws;
     auto: on, but off for the published models, so that their pictures are the original's."""
     layout: Layout = "crop"
-    """crop: the novel view alone; side-by-side: the source's crop to its left."""
+    """crop: the novel view alone; side-by-side: the source's crop to its left; frame: the source's
+    whole picture, in which the head is turned."""
     crf: int = 18
     """Quality of the film, 0 (best) to 51."""
     codec: str | None = None
@@ -145,6 +146,11 @@ class Settings:
             _expect_at_least_one("batch-size", self.batch_size)
         if self.background == "transparent" and self.layout == "side-by-side":
             raise ConfigError("side-by-side shows the source, which has no transparency")
+        if self.background not in ("black", "source") and self.layout == "frame":
+            raise ConfigError(
+                "output frame keeps the source's own room; leave out background, "
+                f"which is {self.background}"
+            )
 
 
 _CHOICES: dict[str, tuple[str, ...]] = {

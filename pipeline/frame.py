@@ -62,6 +62,17 @@ class Matted:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Room:
+    """A part of a picture without the person in it."""
+
+    rgb: Image
+    """[h, w, 3]."""
+    top: int
+    left: int
+    """Where it is in the picture."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Face:
     """One head, cut out in EG3D's framing, with the camera it was seen by."""
 
@@ -76,6 +87,8 @@ class Face:
     """[2, 3] similarity: crop pixels to source pixels; holds the head's roll."""
     confidence: float
     """0..1, how sure the tracker is that this is a face seen from a usable side."""
+    room: Room | None = None
+    """What is behind the person, where that was asked for."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

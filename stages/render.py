@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from PIL import Image as Pillow
 from torch import Tensor
 
@@ -23,9 +24,11 @@ from tpvideo.stages.backdrop import Backdrop, Plain
 from tpvideo.stages.detail import Seen, sharpen, unchanged
 from tpvideo.stages.invert import in_precision
 from tpvideo.stages.memory import Halving
+from tpvideo.stages.neck import turned_labels
 from tpvideo.stages.networks.generator import View, as_image
 from tpvideo.stages.networks.triplanenet import TriPlaneNet
 from tpvideo.stages.paint import crop_at, has_kernel, paint, paint_on, source_of
+from tpvideo.stages.surroundings import room_at
 
 OnLost = Literal["hold", "source", "blank", "fail"]
 
@@ -42,6 +45,8 @@ class NovelView(Stage[Inverted, Rendered]):
         yaw_rad, pitch_rad: where the camera stands; see geometry.
         follow: turn the camera relative to the source's camera, so that the head's own motion
             stays; otherwise the camera stands still and so does the head.
+        on_neck: the body stays as the source shows it, in the framing of the source's crop, and
+            only the head turns; see neck.py.
         detail: fetch what the source shows from the source itself; see detail.py.
         backdrop: what is behind the head; None renders transparency.
         size: side of the picture, pixels.
@@ -60,6 +65,7 @@ class NovelView(Stage[Inverted, Rendered]):
         yaw_rad: float,
         pitch_rad: float = 0.0,
         follow: bool = False,
+        on_neck: bool = False,
         detail: bool = True,
         backdrop: Backdrop | None = None,
         size: int = 512,
@@ -74,6 +80,7 @@ class NovelView(Stage[Inverted, Rendered]):
         self.network = network
         self.yaw_rad, self.pitch_rad = yaw_rad, pitch_rad
         self.follow = follow
+        self.on_neck = on_neck
         self.detail = detail
         self.backdrop = backdrop
         self.size = size
@@ -161,6 +168,15 @@ class NovelView(Stage[Inverted, Rendered]):
         camera = (self.yaw_rad, self.pitch_rad, self.zoom, self.follow)
         return *camera, self.size, self.detail, self.backdrop
 
+    def label(self, face: Face) -> NDArray[np.float32]:
+        """[25], or [K, 25] where only the head turns, the camera that this face is drawn from."""
+        focal = self.zoom * geometry.FOCAL
+        if not self.on_neck:
+            return geometry.label(self.camera(face), focal)
+        yaw, pitch = geometry.angles(face.camera[:16].reshape(4, 4))
+        yaw, pitch = (0.0, 0.0) if self.follow else (yaw, pitch)
+        return turned_labels(face.camera, (self.yaw_rad - yaw, self.pitch_rad - pitch), focal)
+
     def camera(self, face: Face) -> geometry.Array:
         """[4, 4] world_from_camera that this face is drawn from."""
         if not self.follow:
@@ -173,9 +189,7 @@ class NovelView(Stage[Inverted, Rendered]):
     def _draw(self, items: Sequence[Inverted]) -> list[tuple[Image, Image | None]]:
         faces = [item.face for item in items if item.face is not None]
         heads: list[Head] = [item.head for item in items if item.head is not None]
-        focal = self.zoom * geometry.FOCAL
-        cameras = [geometry.label(self.camera(face), focal) for face in faces]
-        labels = torch.from_numpy(np.stack(cameras)).to(self.device)
+        labels = torch.from_numpy(np.stack([self.label(face) for face in faces])).to(self.device)
         with torch.inference_mode():
             planes = stacked([head.planes for head in heads])
             latents = stacked([head.latents for head in heads])
@@ -238,9 +252,12 @@ class NovelView(Stage[Inverted, Rendered]):
         assert self.backdrop is not None
         if isinstance(self.backdrop, Plain):
             return self.backdrop.colour.to(self.device)
-        crop = pixels.to_tensor([crop_at(rgb, face, self.size)], self.device)[0].add(1).div(2)
-        alpha = pixels.to_tensor([face.alpha], self.device)[0].add(1).div(2)
-        return self.backdrop(crop, alpha, self.size)
+        if face.room is not None:
+            crop, person = room_at(rgb, face, self.size), np.zeros_like(face.alpha)
+        else:
+            crop, person = crop_at(rgb, face, self.size), face.alpha
+        shown, alpha = (pixels.to_tensor([each], self.device)[0] for each in (crop, person))
+        return self.backdrop(shown.add(1).div(2), alpha.add(1).div(2), self.size)
 
     def _beside(self, item: Inverted, rgb: Image) -> Image:
         if not self.side_by_side:

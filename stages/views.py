@@ -11,7 +11,6 @@ from tpvideo.pipeline.frame import Inverted, Rendered, StreamInfo, Views
 from tpvideo.pipeline.losses import Losses
 from tpvideo.pipeline.stage import Keeper, Sink, Stage
 from tpvideo.stages.encode import FileSink
-from tpvideo.stages.render import NovelView
 
 
 class SeveralViews(Stage[Inverted, Views]):
@@ -22,7 +21,7 @@ class SeveralViews(Stage[Inverted, Views]):
             pictures have one size.
     """
 
-    def __init__(self, views: Sequence[NovelView]) -> None:
+    def __init__(self, views: Sequence[Stage[Inverted, Rendered]]) -> None:
         self.views = tuple(views)
         self.batch = min(view.batch for view in views)
 
