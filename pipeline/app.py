@@ -29,6 +29,7 @@ from tpvideo.stages.edit import Edit
 from tpvideo.stages.encode import FileSink
 from tpvideo.stages.face import FaceCrop
 from tpvideo.stages.facefinder import FaceFinder, Finder
+from tpvideo.stages.head_memory import HeadMemory
 from tpvideo.stages.in_frame import InFrame
 from tpvideo.stages.insight import DETECTOR, LANDMARKS, InsightFaceFinder
 from tpvideo.stages.invert import Inversion
@@ -200,12 +201,21 @@ def inverted(
     matting = matting_stage(settings, machine, networks)
     face = FaceCrop(networks.finder, choose=settings.face, smooth=settings.smooth)
     inversion = Inversion(
-        networks.triplane, device=machine.device, dtype=machine.dtype, batch=machine.batch
+        networks.triplane,
+        device=machine.device,
+        dtype=machine.dtype,
+        batch=machine.batch,
+        memory=head_memory(settings, networks.triplane),
     )
     faces = posed(read(_file_source(source, settings, skip)), matting, face)
     if settings.layout == "frame" or settings.background == "source":
         faces = faces.then(Surroundings())
     return edited(faces.then(inversion), settings, machine, networks)
+
+
+def head_memory(settings: Settings, network: TriPlaneNet) -> HeadMemory | None:
+    """What remembers the hidden side of a face, for models that have a mean head."""
+    return HeadMemory(network, settings.smooth) if network.canonical else None
 
 
 def edited(

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from fractions import Fraction
 
 import torch
 from torch import Tensor
 
-from tpvideo.pipeline.frame import Face, Head, Inverted, Posed
+from tpvideo.pipeline.checkpoint import State
+from tpvideo.pipeline.frame import Face, Head, Inverted, Posed, StreamInfo
 from tpvideo.pipeline.stage import Stage
 from tpvideo.stages import pixels
+from tpvideo.stages.head_memory import HeadMemory
 from tpvideo.stages.memory import Halving
 from tpvideo.stages.networks.generator import resize
 from tpvideo.stages.networks.triplanenet import TriPlaneNet
@@ -43,6 +46,7 @@ class Inversion(Stage[Posed, Inverted]):
         network: in evaluation mode on `device`.
         dtype: of convolutions and matrix products.
         batch: most faces inverted together.
+        memory: of what earlier frames of a shot saw better; None leaves every frame to itself.
         linger_s: see Stage.
     """
 
@@ -53,13 +57,16 @@ class Inversion(Stage[Posed, Inverted]):
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
         batch: int = 4,
+        memory: HeadMemory | None = None,
         linger_s: float | None = None,
     ) -> None:
         self.network = network
         self.device = torch.device(device)
         self.dtype = dtype
         self.batch = batch
+        self.memory = memory
         self.linger_s = linger_s
+        self.time_base = Fraction(1)
         self._halving = Halving(self.name)
         self._before: tuple[Face, Head] | None = None
 
@@ -73,6 +80,14 @@ class Inversion(Stage[Posed, Inverted]):
         """That the memory was too small for whole batches, a line each time."""
         return self._halving.notices
 
+    def open(self, info: StreamInfo) -> StreamInfo:
+        """Start anew: nothing is remembered of an earlier stream."""
+        self.time_base = info.time_base
+        self._before = None
+        if self.memory is not None:
+            self.memory.forget()
+        return info
+
     def process(self, items: Sequence[Posed]) -> list[Inverted]:
         """1..batch packets in, as many out; a face that is the one before it costs nothing."""
         faces = [item.face for item in items if item.face is not None]
@@ -85,10 +100,26 @@ class Inversion(Stage[Posed, Inverted]):
         inverted = []
         for item in items:
             if item.face is not None and item.face is not self._last_face():
-                self._before = item.face, next(found)
+                self._before = item.face, self._remembered(item, item.face, next(found))
             head = None if item.face is None or self._before is None else self._before[1]
             inverted.append(Inverted(item.stamp, item.rgb, item.face, head, cut=item.cut))
         return inverted
+
+    def state(self) -> State:
+        """What is remembered of the shot."""
+        return {} if self.memory is None else self.memory.state()
+
+    def restore(self, state: State) -> None:
+        """Remember the same."""
+        if self.memory is not None:
+            self.memory.restore(state)
+
+    def _remembered(self, item: Posed, face: Face, head: Head) -> Head:
+        if self.memory is None:
+            return head
+        if item.cut:
+            self.memory.forget()
+        return self.memory(head, face, float(item.stamp.pts * self.time_base))
 
     def _last_face(self) -> Face | None:
         return None if self._before is None else self._before[0]

@@ -57,7 +57,8 @@ def assemble(
     device, dtype = machine.device, machine.dtype
     matting = app.matting_stage(settings, machine, networks)
     face = FaceCrop(networks.finder, choose=settings.face, smooth=settings.smooth, is_one_shot=True)
-    inversion = Inversion(networks.triplane, device=device, dtype=dtype, batch=1)
+    memory = app.head_memory(settings, networks.triplane)
+    inversion = Inversion(networks.triplane, device=device, dtype=dtype, batch=1, memory=memory)
     view = app.novel_view(settings, machine, networks.triplane)
     live_view = LiveView(view, panel, float(TIME_BASE))
 
@@ -66,6 +67,8 @@ def assemble(
             face.smoother = PoseSmoother(controls.smooth)
         if isinstance(matting, Matting):
             matting.smooth = controls.smooth
+        if memory is not None:
+            memory.smooth = controls.smooth
 
     _warm_up(inversion, live_view)
     return (

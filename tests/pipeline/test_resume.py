@@ -22,6 +22,7 @@ from tpvideo.pipeline.errors import NoFaceError, OutputError, ResumeError, Stage
 from tpvideo.pipeline.resume import how_to_go_on, resumable
 from tpvideo.pipeline.run_key import run_key
 from tpvideo.stages.face import PoseSmoother, Tracker
+from tpvideo.stages.head_memory import HeadMemory
 from tpvideo.stages.ledger import Ledger
 from tpvideo.stages.render import NovelView
 from tpvideo.stages.steady_matte import SteadyMatte
@@ -124,7 +125,7 @@ def test_without_its_memory_a_stage_makes_another_film(
     source: Path, undisturbed: Path, left: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Each state counts: the films above are the same because of it."""
-    for number, part in enumerate((SteadyMatte, Tracker, PoseSmoother)):
+    for number, part in enumerate((SteadyMatte, Tracker, PoseSmoother, HeadMemory)):
         target = tmp_path / str(number) / "out.mp4"
         shutil.copytree(left.parent / ".out.mp4.part", target.parent / ".out.mp4.part")
         with monkeypatch.context() as patch:
