@@ -131,6 +131,27 @@ def measure_table(rows: Sequence[Row], measures: Mapping[str, Measure]) -> str:
     return "\n".join(lines)
 
 
+def paired(rows: Sequence[Row], reference: str) -> list[Row]:
+    """By how much every other method's scores are above those of one of them, name by name: what
+    all methods find hard or easy about a name has no part in the error of these."""
+    by_method: dict[str, dict[str, dict[str, list[float]]]] = {}
+    for row in rows:
+        held = by_method.setdefault(row.method, {}).setdefault(row.name, {})
+        for key, value in row.scores.items():
+            held.setdefault(key, []).append(value)
+    base = by_method.get(reference, {})
+    return [
+        Row(name, method, 0.0, 0.0, {
+            key: float(np.mean(values) - np.mean(base[name][key]))
+            for key, values in scores.items()
+            if key in base.get(name, {})
+        })
+        for method, names in by_method.items()
+        if method != reference
+        for name, scores in names.items()
+    ]  # fmt: skip
+
+
 def _written(rows: Sequence[Row], measure: Measure) -> str:
     found = mean_and_error(rows, measure.key)
     if found is None:

@@ -124,10 +124,8 @@ def depth_errors(seen: Seen, truth: Tensor) -> dict[str, float]:
     """
     side = truth.shape[-1]
     rays = camera_rays(seen.labels, side)
-    forward = seen.labels[:, None, [2, 6, 10]]
-    along = (rays.directions * forward).sum(dim=-1).reshape(1, 1, side, side)
-    depth = fitted(seen.depth, side) * along
-    distance = (truth / along).flatten(2).transpose(1, 2)
+    depth = along_axis(seen, side)
+    distance = (truth / _slant(seen.labels, side)).flatten(2).transpose(1, 2)
     points = rays.origins + rays.directions * distance
     middle = torch.as_tensor(geometry.MEAN_LANDMARKS.mean(axis=0), dtype=points.dtype)
     near = ((points - middle).norm(dim=-1) < FACE_REACH).reshape(1, 1, side, side)
@@ -139,6 +137,18 @@ def depth_errors(seen: Seen, truth: Tensor) -> dict[str, float]:
         "depth": float(error.abs().mean()),
         "shape": float((error - error.median()).abs().mean()),
     }
+
+
+def along_axis(seen: Seen, side: int) -> Tensor:
+    """[1, 1, side, side] depth along the optical axis, scene units."""
+    return fitted(seen.depth, side) * _slant(seen.labels, side)
+
+
+def _slant(labels: Tensor, side: int) -> Tensor:
+    """[1, 1, side, side] depth along the optical axis for each unit along a pixel's ray."""
+    forward = labels[:, None, [2, 6, 10]]
+    directions = camera_rays(labels, side).directions
+    return (directions * forward).sum(dim=-1).reshape(1, 1, side, side)
 
 
 def fitted(pictures: Tensor, side: int) -> Tensor:

@@ -10,13 +10,17 @@ docs/training.md explains the settings and the other commands.
 from __future__ import annotations
 
 import logging
+from itertools import chain
 from pathlib import Path
 
 import click
 import torch
 
 from tpvideo.pipeline.errors import TpvideoError
-from tpvideo.weights.training import checkpoints
+from tpvideo.weights import store
+from tpvideo.weights.evaluation.heldout import HeldOut
+from tpvideo.weights.evaluation.variants import tables
+from tpvideo.weights.training import ablation, checkpoints, datasets, eg3d_folder
 from tpvideo.weights.training.config import TrainingConfig
 from tpvideo.weights.training.loop import Trainer
 from tpvideo.weights.training.packed import pack as pack_views
@@ -77,6 +81,55 @@ def train(
         trainer.run(deadline_s=None if minutes is None else 60 * minutes)
     finally:
         trainer.close()
+
+
+@main.command()
+@click.argument("variants", type=FILE)
+@click.argument("heads", type=FOLDER)
+@click.option("--limit", type=click.IntRange(min=2), default=None, help="Score the first N heads.")
+@click.option("--threads", type=click.IntRange(min=1), default=None, help="CPU threads.")
+@click.option("--set", "changes", multiple=True, help="table.name=VALUE in all variants.")
+@click.option("--against", default=None, metavar="NAME", help="Reference; the first variant.")
+def ablate(
+    variants: Path,
+    heads: Path,
+    limit: int | None,
+    threads: int | None,
+    changes: tuple[str, ...],
+    against: str | None,
+) -> None:
+    """Train every variant of a file (see ablations.toml), score it on the held-out heads (npz
+    files) in HEADS, and print a table; what was scored before is not trained again."""
+    if threads:
+        torch.set_num_threads(threads)
+    torch.set_flush_denormal(True)
+    listed = ablation.read(variants, changes)
+    rows = list(chain(*ablation.run(listed, HeldOut.read(heads, limit))))
+    click.echo(tables(rows, against or listed[0].name))
+
+
+@main.command()
+@click.argument("heads", type=FOLDER)
+@click.argument("folder", type=ANY)
+@click.option("--views", type=click.IntRange(min=1), default=1, help="Of each head.")
+@click.option("--limit", type=int, default=None, help="Take the first N heads only.")
+def photographs(heads: Path, folder: Path, views: int, limit: int | None) -> None:
+    """Write the generator's npz files in HEADS as a folder in EG3D's format, with depths."""
+    eg3d_folder.write(eg3d_folder.of_heads(heads, views=views, most=limit), folder)
+
+
+@main.command()
+@click.argument("model")
+@click.argument("dataset", type=FOLDER)
+@click.argument("folder", type=ANY)
+@click.option("--count", type=click.IntRange(min=1), default=1000, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True)
+def samples(model: str, dataset: Path, folder: Path, count: int, seed: int) -> None:
+    """Draw heads from MODEL's own generator before the cameras of DATASET, and write them as a
+    folder in EG3D's format."""
+    network, _ = store.load(model)
+    source = datasets.open_plain(dataset, network, seed=seed)
+    eg3d_folder.write(eg3d_folder.of_generator(network, source, count, seed), folder)
 
 
 @main.command()

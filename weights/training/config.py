@@ -82,6 +82,9 @@ class PaperWeights:
     """Of the likelihood (eq. 14) that teaches the uncertainty map; touches nothing else."""
     side: int = 256
     """Side at which pictures are compared, pixels."""
+    raw_side: int = 0
+    """Side of the volume rendering that they come from; 0 for the model's own. A smaller one is
+    cheaper, and its pictures are four times as wide as it."""
     metric: Literal["lpips-alex", "lpips-vgg", "face"] = "lpips-alex"
     """What λ₂ and λ₅ weigh: LPIPS with its published weights, or our own face network."""
 
@@ -183,7 +186,7 @@ class TrainingConfig:
         except (OSError, ValueError) as cause:  # no file, no text, no TOML
             raise ConfigError(f"cannot read settings from {path}: {cause}") from cause
         for change in changes:
-            _put(table, change)
+            put(table, change)
         return cls.parse(table, path)
 
     @classmethod
@@ -215,8 +218,12 @@ class TrainingConfig:
         return sum(phase.samples for phase in self.phases)
 
 
-def _put(table: dict[str, Any], change: str) -> None:
-    """Put `table.name=value` into settings, in place."""
+def put(table: dict[str, Any], change: str) -> None:
+    """Put `table.name=value`, with a TOML value, into settings, in place.
+
+    Raises:
+        ConfigError: it is none.
+    """
     place, _, text = change.partition("=")
     *tables, name = place.strip().split(".")
     try:

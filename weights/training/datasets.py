@@ -69,6 +69,15 @@ def open_folder(
     return views
 
 
+def open_plain(folder: Path, network: TriPlaneNet, *, seed: int = 0) -> Sampler:
+    """A folder of either kind for a network that does not learn: inputs without flaws, each its
+    own target. Raises: as `open_training`."""
+    if (folder / "dataset.json").exists():
+        side = network.image_side
+        return Photographs(folder, side=network.side, target_side=side, seed=seed)
+    return HeadViews(folder, side=network.side, points=1, seed=seed, same_view=1.0, flaws=False)
+
+
 def lay_mean_surface(sampler: Sampler, network: TriPlaneNet) -> None:
     """Give a model that lays its pictures on a mean head the surface of this dataset's heads,
     unless it brought one from the model that it starts from.

@@ -49,7 +49,9 @@ class PaperTerms(nn.Module):
         views, labels = 1, batch.labels
         if w.mirror:
             views, labels = 2, torch.cat([batch.labels, mirrored_labels])
-        seen = decoder.render(planes.repeat(views, 1, 1, 1), ws.repeat(views, 1, 1), labels)
+        seen = decoder.render(
+            planes.repeat(views, 1, 1, 1), ws.repeat(views, 1, 1), labels, side=w.raw_side
+        )
         squared = name == "first"
         with torch.autocast(ws.device.type, enabled=False):
             renders = resize(seen.image[:, :3].float(), w.side).chunk(views)

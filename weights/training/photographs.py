@@ -3,6 +3,7 @@
 dataset.json            {"labels": [["00000/img00000000.png", [25 numbers]], ...]}
 00000/img00000000.png   square pictures; an alpha channel is taken as the matte
 mattes/00000/...png     optional: mattes, where the pictures carry none
+depth/00000/...npy      optional, for scores only: true depth along the optical axis, [D, D] floats
 confidence/00000/...    optional: maps of σ for the mirrored picture (paper, eq. 15), .npy
                         [H, W] floats, or .png with σ = value / 255
 """
@@ -56,7 +57,7 @@ class Photographs:
         self.names, self.labels = _read_list(folder / "dataset.json")
         self.side, self.target_side = side, target_side
         self.flaws = flaws
-        self._picture(0)  # says at once what is wrong with a folder
+        self.picture(0)  # says at once what is wrong with a folder
         self.has_confidence = (folder / "confidence").is_dir()
         self.random = np.random.default_rng(seed)
         self.torch_random = torch.Generator().manual_seed(seed)
@@ -68,7 +69,7 @@ class Photographs:
         """One batch, mirrored half of the time."""
         picked = self.random.integers(len(self), size=size)
         flips = torch.from_numpy(self.random.random(size) < 0.5)
-        pictures = [self._picture(index) for index in picked]
+        pictures = [self.picture(index) for index in picked]
         small, targets = (
             _mirrored(torch.stack([shrink(picture, side) for picture in pictures]), flips)
             for side in (self.side, self.target_side)
@@ -91,7 +92,7 @@ class Photographs:
 
     def held_out(self, count: int) -> HeldOut:
         """The first `count` pictures, each its own target."""
-        pictures = [self._picture(index) for index in range(min(count, len(self)))]
+        pictures = [self.picture(index) for index in range(min(count, len(self)))]
         inputs = torch.stack([shrink(picture, self.side) for picture in pictures])
         targets = torch.stack([shrink(picture, self.target_side) for picture in pictures])
         labels = torch.from_numpy(self.labels[: len(pictures)])
@@ -107,7 +108,7 @@ class Photographs:
         self.random.bit_generator.state = saved["numpy"]
         self.torch_random.set_state(saved["torch"].cpu())
 
-    def _picture(self, index: int) -> Tensor:
+    def picture(self, index: int) -> Tensor:
         """[3 or 4, H, H] 0..1, premultiplied where there is a matte."""
         name = self.names[index]
         path = self.folder / name

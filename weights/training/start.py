@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 def fresh_network(config: TrainingConfig) -> TriPlaneNet:
     """The settings' network: drawn from torch's random state, then with the tensors of `start`
-    and `trunks` put in.
+    and `trunks` put in. Where no phase has a second branch, it adds nothing to the planes.
 
     Raises:
         ConfigError: the settings build no network, or nothing of a file fits it.
@@ -37,6 +37,8 @@ def fresh_network(config: TrainingConfig) -> TriPlaneNet:
         network.decoder.fine = config.fine
     if config.start:
         put_in(network, store.tensors(store.locate(config.start)), config.start)
+        if not any(phase.second for phase in config.phases):
+            network.triplanenet_encoder.start_at_identity()  # its offsets would stay in the way
     if config.trunks:
         model = manifest.known().get(config.trunks)
         if model is not None and not model.is_here:

@@ -90,7 +90,7 @@ def test_a_scan_and_a_folder_of_photographs_are_scored(
     code, said, complaints = run(capsys, scan, folder, "--limit", 2)
     assert code == 0, complaints
     assert seen == [scan / "still_yaw+00.png"]
-    assert DETAIL in said and MEAN_DEPTH in said and "| same view |" in said
+    assert DETAIL in said and MEAN_DEPTH in said and "| | MSE ↓ | MS-SSIM ↑ |" in said
     assert "LPIPS is absent" in said
 
 

@@ -15,6 +15,7 @@ from tpvideo.weights.evaluation.report import (
     Row,
     mean_and_error,
     measure_table,
+    paired,
     table,
     tall_table,
     write_csv,
@@ -84,3 +85,11 @@ def test_sheets_of_other_widths_go_below_one_another(tmp_path: Path) -> None:
 def test_a_finding_prints_as_markdown() -> None:
     text = str(Finding("clip", "talk.mp4", ROWS, ["| one |", "| two |"], ["first", "second"]))
     assert text == "## talk.mp4 (clip)\n\n| one |\n\n| two |\n\n- first\n- second"
+
+
+def test_differences_are_taken_name_by_name() -> None:
+    found = paired(ROWS, "ours")  # on "b" alone: 10 - 25
+    assert [(row.name, row.method, dict(row.scores)) for row in found] == [
+        ("b", "theirs", {"psnr_db": -15.0})
+    ]
+    assert not paired(ROWS[:3], "ours")
