@@ -107,6 +107,9 @@ class SegmentWriter:
 
     def _mux(self, frame: VideoFrame | None) -> None:
         packets = self._stream.encode(frame)
+        if frame is None and len(self.times) <= 2:  # so few are never out of order
+            for packet in packets:
+                packet.dts = packet.pts  # x265 never sets theirs: they are what lay in memory
         self._written += [packet.pts for packet in packets if packet.pts is not None]
         self._container.mux(packets)
 

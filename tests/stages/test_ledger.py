@@ -110,6 +110,15 @@ def test_a_film_that_ends_at_a_checkpoint_needs_no_further_frame(tmp_path: Path)
     assert pictures_in(target) == 5
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_hevc_of_so_few_frames_that_x265_sets_no_decoding_times(tmp_path: Path, count: int) -> None:
+    """They were what lay in memory, and every sixth such film could not be written."""
+    for number in range(15):
+        target = tmp_path / f"{number}.mp4"
+        write(target, range(count), codec="hevc")
+        assert pictures_in(target) == count
+
+
 def test_the_frames_that_are_kept_can_be_counted(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "x.mp4")
     assert ledger.kept_frames() == 0
