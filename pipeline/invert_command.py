@@ -114,8 +114,9 @@ def _run(
     _inverter(method, None, steps, seed, say)  # a wrong name is known before any work
     studio = Studio.load(settings, is_lean=False)
     network, device = studio.networks.triplane, studio.machine.device
-    [(_, face)] = every_face(studio, [image], 1)
-    crop, label = network_input([face], SIDE_PX, device)
+    [(_, posed)] = every_face(studio, [image], 1)
+    assert posed.face is not None
+    crop, label = network_input([posed.face], SIDE_PX, device)
     likeness, perceptual = load_likeness(device)
     find = _inverter(method, likeness, steps, seed, say)
     begin = time.perf_counter(), time.process_time()
