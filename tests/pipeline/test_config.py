@@ -8,7 +8,15 @@ from typing import Any
 
 import pytest
 
-from tpvideo.pipeline.config import Preset, Settings, Trim, parse_angle, parse_smooth, parse_trim
+from tpvideo.pipeline.config import (
+    Preset,
+    Settings,
+    Trim,
+    parse_angle,
+    parse_edit,
+    parse_smooth,
+    parse_trim,
+)
 from tpvideo.pipeline.errors import ConfigError
 
 
@@ -28,6 +36,9 @@ from tpvideo.pipeline.errors import ConfigError
         ({"face": 0}, "at least 1, got 0"),
         ({"face": "ugliest"}, "face must be largest or center, got ugliest"),
         ({"smooth": 1.5}, "smooth must be auto, off, or 0 to 1, got 1.5"),
+        ({"edit": (("smile", 10.5),)}, "the edit smile must be within 10, got 10.5"),
+        ({"edit": (("smile", math.nan),)}, "the edit smile must be within 10, got nan"),
+        ({"edit": (("big smile", 1.0),)}, "'big smile' is no direction's name"),
         ({"queue": 0}, "queue must be at least 1, got 0"),
         ({"batch_size": 0}, "batch-size must be at least 1, got 0"),
         ({"background": "transparent", "layout": "side-by-side"}, "no transparency"),
@@ -42,6 +53,15 @@ def test_every_plain_and_every_extreme_setting_is_accepted() -> None:
     Settings()
     Settings(yaw_rad=-1.2, pitch_rad=0.8, size=4096, crf=0, face=3, smooth=0.0, queue=1)
     Settings(background="#00FF7f", batch_size=1)
+    Settings(edit=(("smile", -10.0), ("age_2", 0.0)), directions="own.safetensors")
+
+
+def test_an_edit_is_a_name_and_a_strength() -> None:
+    assert parse_edit("smile=1.5") == ("smile", 1.5)
+    assert parse_edit(" c3 = -2 ") == ("c3", -2.0)
+    for text in ("smile", "smile=", "smile=much", "=1=2"):
+        with pytest.raises(ConfigError, match="is no edit; write NAME=STRENGTH"):
+            parse_edit(text)
 
 
 @pytest.mark.parametrize(

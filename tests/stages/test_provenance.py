@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from fractions import Fraction
 from pathlib import Path
 from xml.etree import ElementTree
@@ -23,6 +24,7 @@ NOTE = Provenance(
     pitch_rad=0.0,
     view="fixed",
     model='a "quoted" <model> & more',
+    edit=(("smile", 1.5), ("age", -1.0)),
     trim=("41/2", None),
 )
 
@@ -44,6 +46,15 @@ def write(target: Path, note: Provenance | None, *, frames: int = 1) -> Path:
 def test_every_kind_of_target_carries_the_note(tmp_path: Path, suffix: str) -> None:
     assert read_provenance(write(tmp_path / f"out{suffix}", NOTE)) == NOTE
     assert read_provenance(write(tmp_path / f"bare{suffix}", None)) is None
+
+
+def test_a_note_of_earlier_versions_tells_of_no_edit() -> None:
+    facts = json.dumps({"tool": "tpvideo", "version": "0", "yaw_rad": 0.0, "pitch_rad": 0.0,
+                        "view": "fixed", "model": "default"})  # fmt: skip
+    note = parse(facts)
+    assert note is not None and note.edit == ()
+    assert parse(facts.replace("}", ', "edit": [["smile"]]}')) is None
+    assert "face changed by smile=1.5 age=-1" in NOTE.text()
 
 
 def test_every_picture_of_a_sequence_carries_the_note(tmp_path: Path) -> None:
