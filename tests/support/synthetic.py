@@ -110,8 +110,7 @@ def write_clip(
         rate: nominal frames per second.
         pts: the time of each frame in ticks of `time_base`; None counts frames.
         time_base: seconds per tick; None is one frame.
-        codec: FFmpeg's name of the encoder; x265 at 10 bits needs .mkv, as FFmpeg 8.1's mp4
-            writer refuses some of its headers.
+        codec: FFmpeg's name of the encoder.
         pixels: pixel format to encode.
         options: options of the encoder.
         matrix: YCbCr matrix the pixels are made with (1 BT.709, 5 BT.601, 9 BT.2020); None is 601.
@@ -145,7 +144,10 @@ def write_clip(
             )
             frame.pts, frame.time_base = (index if pts is None else pts[index]), time_base
             container.mux(video.encode(frame))
-        container.mux(video.encode(None))
+        rest = video.encode(None)
+        for packet in rest if len(pictures) <= 2 else ():
+            packet.dts = packet.pts  # x265 leaves those of so few frames to chance
+        container.mux(rest)
         for track, (start_s, length_s) in zip(tracks, sound, strict=True):
             _write_tone(container, track, start_s, length_s)
     return path
