@@ -80,8 +80,8 @@ def load(path: str | os.PathLike[str], network: TriPlaneNet) -> tuple[Inversion,
         )
         tuned.decoder.load_state_dict(weights)
         tuned.requires_grad_(False).eval()
-    found = Inversion(kept["ws"], kept["first"], kept["planes"], kept.get("found_label"), tuned)
-    return found, kept["label"]
+    planes = kept["ws"], kept["first"], kept["planes"]
+    return Inversion(*planes, labels=kept.get("found_label"), tuned=tuned), kept["label"]
 
 
 def _check(path: object, state: Mapping[str, Tensor], network: TriPlaneNet) -> None:

@@ -75,14 +75,10 @@ class Chain:
         expect_shape("crops", crops, (None, 3, crops.shape[-1], crops.shape[-1]))
         expect_shape("labels", labels, (len(crops), 25))
         with torch.inference_mode(mode=False), torch.no_grad():
-            # What was made in inference mode cannot take part in gradients: neither arguments,
-            # nor the kernels that the network keeps; `eval` makes it forget them.
-            network.eval()
+            # Copies: what was made in inference mode cannot take part in gradients.
+            pictures, cameras = (torch.split(part.clone(), 1) for part in (crops, labels))
             subjects = [
-                Subject(crop, label, network)
-                for crop, label in zip(
-                    torch.split(crops.clone(), 1), torch.split(labels.clone(), 1), strict=True
-                )
+                Subject(crop, label, network) for crop, label in zip(pictures, cameras, strict=True)
             ]
             return joined([self._found(subject) for subject in subjects])
 
@@ -105,7 +101,7 @@ def joined(found: Sequence[Inversion]) -> Inversion:
         torch.cat([one.ws for one in found]),
         torch.cat([one.first for one in found]),
         torch.cat([one.planes for one in found]),
-        torch.cat(cameras) if cameras else None,
+        labels=torch.cat(cameras) if cameras else None,
     )
 
 

@@ -68,7 +68,8 @@ class LatentSearch:
         ws = (start.ws + start.unit * moved).detach()
         planes = network.decoder.planes(ws)
         label = turned(subject.label, turn.detach()) if self.moves_camera else None
-        return Inversion(ws, planes, planes, label, None if before is None else before.tuned)
+        tuned = None if before is None else before.tuned
+        return Inversion(ws, planes, planes, labels=label, tuned=tuned)
 
     def _descend(
         self,

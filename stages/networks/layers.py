@@ -208,7 +208,9 @@ class ModulatedConv(nn.Module):
             if self.training or (torch.is_grad_enabled() and self.weight.requires_grad):
                 return self._derive()
             if self._frozen is None:  # frozen weights: constants, found once
-                self._frozen = self._derive()
+                # also for calls that need gradients, which refuse what inference mode made
+                with torch.inference_mode(mode=False), torch.no_grad():
+                    self._frozen = self._derive()
             return self._frozen
 
     def _derive(self) -> Derived:
