@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import resource
 import sys
@@ -181,10 +182,16 @@ def peak_mib() -> float:
 
 def _gflop(stage: Stage[Any, Any], items: Sequence[Any]) -> float:
     """A frame."""
-    counter = FlopCounterMode(display=False)
+    fused = {torch.ops.mkldnn._convolution_pointwise: _conv_flops}
+    counter = FlopCounterMode(display=False, custom_mapping=fused)
     with counter:
         list(stage.process(items))
     return float(counter.get_total_flops()) / len(items) / 1e9
+
+
+def _conv_flops(x: torch.Size, weight: torch.Size, *_: Any, out_shape: torch.Size) -> int:
+    """Of a convolution of pictures [B, I, H, W] with [O, I, k, k]."""
+    return 2 * math.prod(weight) * out_shape[0] * math.prod(out_shape[2:])
 
 
 def _stage_time(

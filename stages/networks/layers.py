@@ -109,10 +109,8 @@ def interleave(phases: Tensor) -> Tensor:
 
 def scaled(y: Tensor, gain: Tensor | None, bias: Tensor | None) -> Tensor:
     """[B, O, H, W] times [B or 1, O] plus [O], each where it is given."""
-    if gain is not None and bias is not None:
-        return torch.addcmul(bias[:, None, None].to(y.dtype), y, gain[:, :, None, None].to(y.dtype))
     if gain is not None:
-        return y * gain[:, :, None, None].to(y.dtype)
+        y = y * gain[:, :, None, None].to(y.dtype)
     return y if bias is None else y + bias[:, None, None].to(y.dtype)
 
 

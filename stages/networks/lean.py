@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from tpvideo.stages.networks.fused_conv import can_fuse, fuse
 from tpvideo.stages.networks.fused_march import march_for
 from tpvideo.stages.networks.layers import ModulatedConv, SynthesisBlock
 from tpvideo.stages.networks.triplanenet import TriPlaneNet
@@ -27,6 +28,7 @@ def make_lean(network: TriPlaneNet, dtype: torch.dtype = torch.float32) -> TriPl
     for module in network.modules():
         if isinstance(module, nn.Sequential):
             fold_norms(module)
+    on_cpu = network.latent_avg.device.type == "cpu"
     for module in network.modules():
         if isinstance(module, ModulatedConv):
             module.freeze(dtype)
@@ -36,7 +38,11 @@ def make_lean(network: TriPlaneNet, dtype: torch.dtype = torch.float32) -> TriPl
             module.to(dtype)
         elif isinstance(module, SynthesisBlock) and module.is_first:
             module.const.data = module.const.to(dtype)
-    if network.latent_avg.device.type == "cpu":
+    if on_cpu and can_fuse(dtype):
+        for module in network.modules():
+            if isinstance(module, nn.Sequential):
+                fuse(module)
+    if on_cpu:
         network.decoder.marcher = march_for(network.decoder)
     return network
 

@@ -309,6 +309,7 @@ def march(
     passed, known = np.empty(RAYS_AT_ONCE, f32), np.empty(RAYS_AT_ONCE, np.int64)
     added = np.empty(RAYS_AT_ONCE, np.int64)
     ordered, order = np.empty(most, f32), np.empty(most, np.int64)
+    along, stopped = np.empty(most, f32), np.empty(most, f32)
     shares, shown = np.empty(most, f32), np.empty(most, np.int64)
     colours = np.empty(most * len(decoder[5]), f32)
     for begin in range(0, len(rays), RAYS_AT_ONCE):
@@ -331,11 +332,11 @@ def march(
                 known[i] = end
                 for m in range(max(start, 1), end):
                     slot = i * most + m
-                    stopped = opacity(
+                    share = opacity(
                         sigmas[slot - 1], sigmas[slot], depths[m] - depths[m - 1], gain
                     )
-                    weights[i, m - 1] = stopped * passed[i]
-                    passed[i] *= f32(1) - stopped + f32(1e-10)
+                    weights[i, m - 1] = share * passed[i]
+                    passed[i] *= f32(1) - share + f32(1e-10)
         count = 0
         for i in range(group):
             added[i] = 0
@@ -355,14 +356,17 @@ def march(
             farthest = depths[coarse - 1]
             if added[i]:
                 farthest = max(farthest, further[i, extra - 1])
+            for m in range(count):
+                along[m] = sigmas[order[m]]
+            for m in range(U(1), U(count)):
+                length = ordered[m] - ordered[m - U(1)]
+                stopped[m] = opacity(along[m - U(1)], along[m], length, gain)
             light, alpha, reach, before, visible = f32(1), f32(0), f32(0), f32(0), 0
             for m in range(1, count + 1):
                 weight = f32(0)
                 if m < count:
-                    length = ordered[m] - ordered[m - 1]
-                    stopped = opacity(sigmas[order[m - 1]], sigmas[order[m]], length, gain)
-                    weight = stopped * light
-                    light *= f32(1) - stopped + f32(1e-10)
+                    weight = stopped[m] * light
+                    light *= f32(1) - stopped[m] + f32(1e-10)
                     alpha += weight
                     reach += weight * (ordered[m] + ordered[m - 1]) * f32(0.5)
                 share = (before + weight) * f32(0.5)  # of the sample between two intervals

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -20,8 +21,11 @@ CLOSE = 1e-3
 
 
 @pytest.fixture(autouse=True)
-def needs_numba() -> None:
+def needs_numba_and_the_same_planes_every_time() -> Iterator[None]:
     pytest.importorskip("numba")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        yield
 
 
 def a_head(**changes: Any) -> tuple[Generator, Tensor, Marcher]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
@@ -7,6 +8,8 @@ import torch
 from tiny import SIZES, labels, tiny_network
 from torch import Tensor, nn
 
+from tpvideo.stages.networks import lean as lean_module
+from tpvideo.stages.networks.fused_conv import FusedConv, fuse
 from tpvideo.stages.networks.lean import fold_norms, make_lean
 from tpvideo.stages.networks.triplanenet import TriPlaneNet
 
@@ -53,7 +56,7 @@ def test_a_lean_network_in_bfloat16_stays_close() -> None:
     network = varied_network()
     before = picture(network, 1)
     lean = make_lean(network, torch.bfloat16)
-    assert lean.psp_encoder.input_layer[0].weight.dtype == torch.bfloat16
+    assert next(lean.psp_encoder.input_layer.parameters()).dtype == torch.bfloat16
     after = picture(lean, 1)
     assert after.dtype == torch.float32
     assert (after - before).square().mean() < 4 * 10**-4  # 40 dB of a range of 2
@@ -77,3 +80,40 @@ def test_a_norm_before_a_convolution_stays_and_one_behind_it_goes() -> None:
         nn.Identity,
         nn.LeakyReLU,
     ]
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("size", [1, 3])
+@torch.inference_mode()
+def test_a_fused_convolution_computes_it_and_all_leaky_relus_behind_it(
+    stride: int, size: int
+) -> None:
+    torch.manual_seed(0)
+    chain = nn.Sequential(
+        nn.Conv2d(5, 7, size, stride, size // 2), nn.LeakyReLU(0.2), nn.LeakyReLU(0.5), nn.Tanh()
+    ).requires_grad_(False)
+    pictures = torch.randn(2, 5, 9, 9)
+    before = chain(pictures)
+    fuse(chain)
+    assert [type(module) for module in chain] == [FusedConv, nn.Identity, nn.Identity, nn.Tanh]
+    torch.testing.assert_close(chain(pictures), before)
+    torch.testing.assert_close(chain(pictures[1:]), before[1:])  # packed for a batch of two
+
+
+def test_an_activation_that_is_no_leaky_relu_stays() -> None:
+    chain = nn.Sequential(nn.Conv2d(4, 4, 3), nn.PReLU(4), nn.LeakyReLU(0.2)).requires_grad_(False)
+    fuse(chain)
+    assert [type(module) for module in chain] == [FusedConv, nn.PReLU, nn.LeakyReLU]
+    assert chain[0].slope == 1
+
+
+def test_without_fused_operators_the_plain_ones_draw_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    network = varied_network()
+    plain = copy.deepcopy(network)
+    fused = picture(make_lean(network), 1)
+    monkeypatch.setattr(lean_module, "can_fuse", lambda dtype: False)
+    make_lean(plain)
+    assert not any(isinstance(module, FusedConv) for module in plain.modules())
+    torch.testing.assert_close(picture(plain, 1), fused, atol=1e-4, rtol=0)

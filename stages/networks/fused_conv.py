@@ -1,0 +1,76 @@
+"""Convolutions of a frozen network as oneDNN runs them best on a CPU.
+
+What `torch.nn.Conv2d` computes, and the leaky ReLU behind it, in one step; the weights are laid
+out for the processor once instead of for every frame. The operators are torch's own, those that
+its compiler uses; where they are missing, the plain modules stay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+class FusedConv(nn.Module):
+    """A convolution and a leaky ReLU.
+
+    Args:
+        conv: ungrouped, frozen, on the CPU.
+        slope: of the activation below 0; 1 is none.
+    """
+
+    def __init__(self, conv: nn.Conv2d, slope: float = 1.0) -> None:
+        super().__init__()
+        self.weight, self.bias = conv.weight, conv.bias
+        self.stride, self.padding = _pair(conv.stride), _pair(conv.padding)
+        self.slope = slope
+        self._packed: Tensor | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, I, H, W] in the weights' type -> [B, O, H', W']."""
+        if self._packed is None:
+            self._packed = torch.ops.mkldnn._reorder_convolution_weight(
+                self.weight, self.padding, self.stride, [1, 1], 1, list(x.shape)
+            )
+            self.weight = nn.Parameter(
+                self.weight.new_empty(0), requires_grad=False
+            )  # its type stays
+        kind, slopes = ("none", []) if self.slope == 1 else ("leaky_relu", [self.slope])
+        y: Tensor = torch.ops.mkldnn._convolution_pointwise(
+            x, self._packed, self.bias, self.padding, self.stride, [1, 1], 1, kind, slopes, ""
+        )
+        return y
+
+
+def fuse(chain: nn.Sequential) -> None:
+    """Let every convolution of a chain do the leaky ReLUs behind it as well."""
+    for place, module in enumerate(chain):
+        if not isinstance(module, nn.Conv2d):
+            continue
+        slope = 1.0
+        for behind in range(place + 1, len(chain)):
+            follower = chain[behind]
+            if isinstance(follower, nn.LeakyReLU):
+                slope *= follower.negative_slope
+                chain[behind] = nn.Identity()
+            elif not isinstance(follower, nn.Identity):
+                break
+        chain[place] = FusedConv(module, slope)
+
+
+def can_fuse(dtype: torch.dtype) -> bool:
+    """Whether torch has these operators here, for this type."""
+    conv = nn.Conv2d(16, 16, 3, padding=1).requires_grad_(False).to(dtype)
+    picture = torch.ones(1, 16, 4, 4, dtype=dtype)
+    try:
+        with torch.inference_mode():
+            return FusedConv(conv, 0.1)(picture).shape == picture.shape
+    except (AttributeError, RuntimeError, TypeError):
+        return False
+
+
+def _pair(value: str | int | Sequence[int]) -> list[int]:
+    assert not isinstance(value, str)
+    return [value, value] if isinstance(value, int) else list(value)
