@@ -206,6 +206,7 @@ def inverted(
         dtype=machine.dtype,
         batch=machine.batch,
         memory=head_memory(settings, networks.triplane),
+        min_confidence=settings.min_confidence,
     )
     faces = posed(read(_file_source(source, settings, skip)), matting, face)
     if settings.layout == "frame" or settings.background == "source":

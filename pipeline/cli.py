@@ -206,6 +206,13 @@ def _count(text: str) -> int | None:
     help="What to show while no face is in sight.",
 )
 @click.option(
+    "--min-confidence",
+    metavar="0..1",
+    type=float,
+    default=0.0,
+    help="Take frames whose head is less sure than this for frames without a face.",
+)
+@click.option(
     "--smooth",
     metavar="auto|off|0..1",
     callback=parsed(config.parse_smooth),

@@ -86,6 +86,8 @@ class Settings:
     """Which face, when there are several; a number counts them from the left, 1 first."""
     on_lost: OnLost = "hold"
     """What is shown while the face is out of sight."""
+    min_confidence: float = 0.0
+    """Frames whose head is less sure than this, 0 to 1, count as frames without a face."""
     smooth: float = AUTO_SMOOTH
     """Strength of all smoothing in time, 0 (off) to 1."""
     decoder: Decoder = "av"
@@ -135,6 +137,8 @@ class Settings:
             _expect_choice("face", self.face, ("largest", "center"))
         for name, strength in self.edit:
             _expect_edit(name, strength)
+        if not 0 <= self.min_confidence <= 1:
+            raise ConfigError(f"min-confidence must be 0 to 1, got {self.min_confidence:g}")
         if not 0 <= self.smooth <= 1:
             raise ConfigError(f"smooth must be auto, off, or 0 to 1, got {self.smooth}")
         _expect_at_least_one("queue", self.queue)

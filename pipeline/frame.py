@@ -110,6 +110,8 @@ class Head:
     """torch [L, D] W+ latents."""
     planes: Any
     """torch [3 * C, H, W] refined tri-planes T + ΔT."""
+    confidence: float = 1.0
+    """0..1, how far it can be trusted to look right from elsewhere."""
     unedited: Any = None
     """The planes before an edit; None where there was none. What they do not differ in is still
     what the source shows."""

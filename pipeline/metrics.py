@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, Literal
 
+from tpvideo.pipeline.gauge import Reading
 from tpvideo.pipeline.losses import Loss
 
 Activity = Literal["busy_s", "starved_s", "blocked_s"]
@@ -95,6 +96,8 @@ class Report:
     """What the result lacks of the source, stage after stage."""
     warnings: tuple[str, ...] = ()
     """What was done otherwise than one would expect, a line each."""
+    gauges: tuple[Reading, ...] = ()
+    """Numbers that every frame has."""
     time_base: Fraction | None = None
     """Seconds per tick of the losses' stamps; None before the source is open."""
     zero_pts: int = 0
@@ -119,6 +122,20 @@ class Report:
             f"{sum(loss.count for loss in found)} x {what}{self._places(found)}"
             for what, found in kinds.items()
         ]
+
+    def told_gauges(self) -> list[str]:
+        """One line for each number: how it is spread, where it is low, and what that did."""
+        return [self._told(gauge) for gauge in self.gauges]
+
+    def _told(self, gauge: Reading) -> str:
+        at = dict(gauge.quantiles)
+        line = f"{gauge.name}: median {at[0.5]:.2f}, 5% of the frames below {at[0.05]:.2f}"
+        if gauge.low:
+            count = sum(low.count for low in gauge.low)
+            line += f"; {count} below {gauge.low_at:g}{self._places(list(gauge.low))}"
+        if gauge.below:
+            line += f"; {gauge.below} below {gauge.least:g} are taken for frames without a face"
+        return line
 
     def _places(self, losses: list[Loss]) -> str:
         """ ", at 0:01.20-0:01.36 (frames 30-34), ..."; empty where there is no place to name."""

@@ -65,6 +65,8 @@ def show_outcome(report: Report, target: Path) -> None:
         f"{printable(str(target))}",
         markup=False,
     )
+    for line in report.told_gauges():
+        Console(highlight=False, soft_wrap=True).print(line, markup=False)
     for line in report.told_losses():
         Console(highlight=False, soft_wrap=True).print(f"lost: {line}", markup=False)
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from tpvideo.pipeline.config import Settings
 from tpvideo.pipeline.errors import InputError, OutputError
+from tpvideo.pipeline.gauge import Reading
 from tpvideo.pipeline.losses import Loss
 from tpvideo.pipeline.metrics import Report
 
@@ -108,6 +109,7 @@ def report_as_json(report: Report) -> dict[str, Any]:
         "bottleneck": report.bottleneck,
         "stages": [asdict(timing) for timing in report.timings],
         "losses": [_loss_as_json(loss, report) for loss in report.losses],
+        "gauges": {gauge.name: _gauge_as_json(gauge, report) for gauge in report.gauges},
         "warnings": list(report.warnings),
     }
 
@@ -129,6 +131,19 @@ def sha256_of(path: Path) -> str:
         while chunk := file.read(CHUNK_BYTES):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def _gauge_as_json(gauge: Reading, report: Report) -> dict[str, Any]:
+    """Quantiles by their share in percent, and where the number is low."""
+    places = [_loss_as_json(low, report) for low in gauge.low]
+    return {
+        "frames": gauge.frames,
+        "quantiles": {f"{100 * share:g}": value for share, value in gauge.quantiles},
+        "min": gauge.least,
+        "below_min": gauge.below,
+        "low_at": gauge.low_at,
+        "low": [{key: place[key] for key in ("count", "frames", "seconds")} for place in places],
+    }
 
 
 def _loss_as_json(loss: Loss, report: Report) -> dict[str, Any]:

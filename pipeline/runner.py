@@ -231,6 +231,11 @@ class Pipeline:
             warnings=tuple(
                 notice for _, part in self._parts() for notice in getattr(part, "notices", ())
             ),
+            gauges=tuple(
+                reading
+                for _, part in self._parts()
+                if (gauge := getattr(part, "gauge", None)) and (reading := gauge.read())
+            ),
             time_base=self.info.time_base if self.info else None,
             zero_pts=self._reader.zero_pts,
         )

@@ -1,8 +1,8 @@
 """What the runner asks of a source, a stage and a sink.
 
-Each of them may also have two attributes that the runner puts into the Report: `losses`, a
-tpvideo.pipeline.losses.Losses, and `notices`, a list of lines about what was done otherwise than
-one would expect. Whoever has nothing to tell has neither.
+Each of them may also have attributes that the runner puts into the Report: `losses`, a
+tpvideo.pipeline.losses.Losses, `notices`, a list of lines about what was done otherwise than
+one would expect, and `gauge`, a tpvideo.pipeline.gauge.Gauge. Whoever has nothing to tell has none.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ from typing import Any, Generic, TypeVar
 
 from tpvideo.pipeline.channel import Channel, EndOfStream
 from tpvideo.pipeline.checkpoint import Checkpoint, State
+from tpvideo.pipeline.gauge import Gauge
 from tpvideo.pipeline.losses import Losses
 from tpvideo.pipeline.metrics import Clock
 from tpvideo.pipeline.stage import Keeper, Sink, Source, Stage
@@ -178,9 +179,14 @@ class SinkWorker(Worker, Generic[In]):
 
 
 def memory_of(stage: Stage[Any, Any]) -> State:
-    """What a stage remembers, and the losses it has told of."""
+    """What a stage remembers, and the losses and numbers it has told of."""
     losses: Losses | None = getattr(stage, "losses", None)
-    return {"stage": stage.state(), "losses": losses and losses.state()}
+    gauge: Gauge | None = getattr(stage, "gauge", None)
+    return {
+        "stage": stage.state(),
+        "losses": losses and losses.state(),
+        "gauge": gauge and gauge.state(),
+    }
 
 
 def remind(stage: Stage[Any, Any], memory: State) -> None:
@@ -189,6 +195,9 @@ def remind(stage: Stage[Any, Any], memory: State) -> None:
     losses: Losses | None = getattr(stage, "losses", None)
     if losses is not None:
         losses.restore(memory["losses"])
+    gauge: Gauge | None = getattr(stage, "gauge", None)
+    if gauge is not None:
+        gauge.restore(memory["gauge"])
 
 
 def frames_of(items: Sequence[object], count: int) -> range:

@@ -10,9 +10,12 @@ import torch
 from torch import Tensor
 
 from tpvideo.pipeline.checkpoint import State
+from tpvideo.pipeline.errors import NoFaceError
 from tpvideo.pipeline.frame import Face, Head, Inverted, Posed, StreamInfo
+from tpvideo.pipeline.gauge import Gauge
 from tpvideo.pipeline.stage import Stage
 from tpvideo.stages import pixels
+from tpvideo.stages.confidence import LOW, confidence
 from tpvideo.stages.head_memory import HeadMemory
 from tpvideo.stages.memory import Halving
 from tpvideo.stages.networks.generator import resize
@@ -47,6 +50,7 @@ class Inversion(Stage[Posed, Inverted]):
         dtype: of convolutions and matrix products.
         batch: most faces inverted together.
         memory: of what earlier frames of a shot saw better; None leaves every frame to itself.
+        min_confidence: heads that are less sure pass by like frames without a face.
         linger_s: see Stage.
     """
 
@@ -58,6 +62,7 @@ class Inversion(Stage[Posed, Inverted]):
         dtype: torch.dtype = torch.float32,
         batch: int = 4,
         memory: HeadMemory | None = None,
+        min_confidence: float = 0.0,
         linger_s: float | None = None,
     ) -> None:
         self.network = network
@@ -65,6 +70,8 @@ class Inversion(Stage[Posed, Inverted]):
         self.dtype = dtype
         self.batch = batch
         self.memory = memory
+        self.gauge = Gauge("confidence", least=min_confidence, low_at=LOW)
+        """How sure each head is; see confidence.py."""
         self.linger_s = linger_s
         self.time_base = Fraction(1)
         self._halving = Halving(self.name)
@@ -84,6 +91,7 @@ class Inversion(Stage[Posed, Inverted]):
         """Start anew: nothing is remembered of an earlier stream."""
         self.time_base = info.time_base
         self._before = None
+        self.gauge.clear()
         if self.memory is not None:
             self.memory.forget()
         return info
@@ -102,8 +110,19 @@ class Inversion(Stage[Posed, Inverted]):
             if item.face is not None and item.face is not self._last_face():
                 self._before = item.face, self._remembered(item, item.face, next(found))
             head = None if item.face is None or self._before is None else self._before[1]
-            inverted.append(Inverted(item.stamp, item.rgb, item.face, head, cut=item.cut))
+            whole = Inverted(item.stamp, item.rgb, item.face, head, cut=item.cut)
+            inverted.append(self._trusted(whole))
         return inverted
+
+    def flush(self) -> tuple[()]:
+        """Nothing is held; but a run of which no frame is good enough has failed."""
+        reading = self.gauge.read()
+        if reading is not None and reading.below == reading.frames:
+            raise NoFaceError(
+                f"no frame reaches the confidence of {reading.least:g}, the best has "
+                f"{reading.quantiles[-1][1]:.2f}; give --min-confidence less"
+            )
+        return ()
 
     def state(self) -> State:
         """What is remembered of the shot."""
@@ -113,6 +132,15 @@ class Inversion(Stage[Posed, Inverted]):
         """Remember the same."""
         if self.memory is not None:
             self.memory.restore(state)
+
+    def _trusted(self, item: Inverted) -> Inverted:
+        """The same, or what a frame without a face is where its head is not sure enough."""
+        if item.head is None:
+            return item
+        self.gauge.add(item.head.confidence, item.stamp)
+        if item.head.confidence >= self.gauge.least:
+            return item
+        return Inverted(item.stamp, item.rgb, None, None)
 
     def _remembered(self, item: Posed, face: Face, head: Head) -> Head:
         if self.memory is None:
@@ -129,6 +157,10 @@ class Inversion(Stage[Posed, Inverted]):
         with torch.inference_mode(), in_precision(self.device, self.dtype):
             pictures, labels = network_input(faces, self.network.side, self.device)
             found = self.network.invert(pictures, labels)
+        errors = [0.0] * len(faces) if found.error is None else found.error.tolist()
         return [
-            Head(latents, planes) for latents, planes in zip(found.ws, found.planes, strict=True)
+            Head(latents, planes, confidence(face, error))
+            for face, latents, planes, error in zip(
+                faces, found.ws, found.planes, errors, strict=True
+            )
         ]

@@ -16,6 +16,9 @@ from tpvideo.stages.networks.plane_encoder import PlaneEncoder
 from tpvideo.stages.networks.triplane import EG3D_AXES, ORTHOGONAL_AXES
 from tpvideo.stages.networks.volume import Composite
 
+BLACK = -0.95
+"""Where no channel is above it there is nothing but background."""
+
 AXES = {"eg3d": EG3D_AXES, "orthogonal": ORTHOGONAL_AXES}
 
 
@@ -28,6 +31,9 @@ class Inversion(NamedTuple):
     """[B, 3 C, H, W] planes of the first branch, T = G(w) (eq. 5)."""
     planes: Tensor
     """[B, 3 C, H, W] refined planes T + ΔT (eq. 7)."""
+    error: Tensor | None = None
+    """[B] of the first branch in the same view, see `first_error`; None where it was not looked
+    at."""
     labels: Tensor | None = None
     """[B, 25] the cameras, where the method moved them; None where they are as given."""
     tuned: TriPlaneNet | None = None
@@ -149,7 +155,8 @@ class TriPlaneNet(nn.Module):
         first = self.decoder.planes(ws)
         with torch.no_grad():
             residuals = self.residuals(images, labels, ws, first)
-        return Inversion(ws, first, self.triplanenet_encoder(residuals, first).float())
+        planes = self.triplanenet_encoder(residuals, first).float()
+        return Inversion(ws, first, planes, first_error(residuals))
 
     def residuals(self, images: Tensor, labels: Tensor, ws: Tensor, first: Tensor) -> Tensor:
         """[B, 9, H, W] what the second branch sees: ŷ, x - ŷ and x_m - ŷ_m (eq. 6); the first
@@ -197,6 +204,19 @@ class TriPlaneNet(nn.Module):
     def render(self, planes: Tensor, ws: Tensor, labels: Tensor) -> View:
         """Pictures of planes from cameras: R(T + ΔT, π) (eq. 7)."""
         return self.decoder.render(planes, ws, labels)
+
+
+def first_error(residuals: Tensor) -> Tensor:
+    """[B] mean difference between pictures and the first branch's look at them, 0..1, over what
+    either of them shows.
+
+    Args:
+        residuals: [B, 6 or 9, H, W] of TriPlaneNet.residuals.
+    """
+    seen, missed = residuals[:, :3].float(), residuals[:, 3:6].float()
+    shown = torch.maximum(seen, seen + missed).amax(dim=1) > BLACK  # [B, H, W]
+    apart = missed.abs().mean(dim=1) / 2 * shown
+    return apart.sum(dim=(1, 2)) / shown.sum(dim=(1, 2)).clamp(min=1)
 
 
 def mirror(labels: Tensor) -> Tensor:
