@@ -23,6 +23,7 @@ from tpvideo.pipeline.evaluation.command import evaluate
 from tpvideo.pipeline.exits import INTERRUPTED, exit_code
 from tpvideo.pipeline.invert_command import invert
 from tpvideo.pipeline.live.command import live
+from tpvideo.pipeline.mesh.command import mesh
 from tpvideo.pipeline.options import choice, parse_face, parsed, parsed_each
 from tpvideo.pipeline.resume import how_to_go_on, resumable
 from tpvideo.pipeline.signals import Terminated, endings_raise
@@ -322,6 +323,7 @@ program = Program(
         live,
         edit_command,
         invert,
+        mesh,
         verify,
         bench_command(render),
         evaluate,

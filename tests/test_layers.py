@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 GUARDED = {
     "PIL", "aiohttp", "av", "click", "cv2", "decord", "ffmpeg", "fsspec", "insightface", "numba",
     "onnx", "onnxruntime", "platformdirs", "pyvirtualcam", "ray", "rich", "safetensors", "scipy",
-    "skimage", "torch", "torchvision", "tpvideo",
+    "skimage", "torch", "torchvision", "tpvideo", "trimesh",
 }  # fmt: skip
 
 WEIGHTS = {
@@ -58,6 +58,8 @@ MAY_IMPORT = {
     "pipeline/live/page": {"tpvideo.pipeline", "tpvideo.stages", "PIL", "aiohttp"},
     "pipeline/live/view.py": {"tpvideo.pipeline", "tpvideo.stages", "PIL"},
     "pipeline/live/virtual_camera.py": {"tpvideo.pipeline", "pyvirtualcam"},
+    "pipeline/mesh": {"tpvideo", "torch", "PIL"},
+    "pipeline/mesh/command.py": {"tpvideo", "click"},
     "pipeline/options.py": {"tpvideo.pipeline", "click"},
     "pipeline/resume.py": {"tpvideo.pipeline", "tpvideo.stages.ledger"},
     "pipeline/run_key.py": {"tpvideo.pipeline", "torch"},
@@ -76,6 +78,7 @@ MAY_IMPORT = {
     "weights/cli.py": WEIGHTS | {"click", "rich"},
     "weights/training": WEIGHTS | {"PIL", "av", "cv2", "numba", "onnx", "onnxruntime", "scipy"},
     "weights/evaluation": WEIGHTS | {"PIL", "tpvideo.stages"},
+    "weights/evaluation/surfaces.py": WEIGHTS | {"scipy", "tpvideo.stages"},
 }  # fmt: skip
 
 # Programs may read a command line as well.
@@ -95,6 +98,8 @@ ONLY_FOR = {
         "pipeline/evaluation/command.py",
         "pipeline/live/assembly.py",
         "pipeline/live/session.py",
+        "pipeline/mesh/heads.py",
+        "pipeline/mesh/turntable.py",
         "pipeline/recorded.py",
     }
 }

@@ -24,6 +24,7 @@ from tpvideo.weights.evaluation.baselines import person_colour
 from tpvideo.weights.evaluation.heldout import DEPTH, QUALITY, margins
 from tpvideo.weights.evaluation.mesh import Triangles, depth_map, read_glb
 from tpvideo.weights.evaluation.report import FAR_RAD, Finding, Group, Row, tall_table
+from tpvideo.weights.evaluation.similarity import Similarity
 from tpvideo.weights.evaluation.views import (
     DETAIL,
     MEAN_DEPTH,
@@ -127,7 +128,7 @@ def evaluate(
     face = face_of(front.path)
     if face is None:
         raise NoFaceError(f"no face is found in {front.name} of {folder}")
-    fit = Fit.between(scan, front, face)
+    fit = Fit.of(scan, front, face)
     front_mask = scan.depth(front, front.rgb.shape[0]) > 0
     case = Case(
         face,
@@ -179,19 +180,14 @@ def _is(name: str, row: Row) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Fit:
+class Fit(Similarity):
     """The similarity from the scan's world to that of the label cameras."""
 
-    scale: float
-    rotation: Array
-    """[3, 3]."""
-    offset: Array
-    """[3]."""
     focal: float
     """Of the scan's cameras."""
 
     @classmethod
-    def between(cls, scan: Scan, still: Still, face: Face) -> Fit:
+    def of(cls, scan: Scan, still: Still, face: Face) -> Fit:
         """As the face stage's crop and camera have it.
 
         The crop's camera is the still's, turned to the crop's middle and about its axis. Its
@@ -220,10 +216,6 @@ class Fit:
         at_camera = label[:3, :3] @ shift + label[:3, 3]
         offset = at_camera - scale * rotation @ still.world_from_camera[:3, 3]
         return cls(scale, rotation, offset, scan.focal)
-
-    def points(self, points: Array) -> Array:
-        """[N, 3] in the labels' world."""
-        return np.asarray(self.scale * points @ self.rotation.T + self.offset)
 
     def camera(self, world_from_camera: Array) -> Array:
         """[4, 4] a camera of the scan in the labels' world."""

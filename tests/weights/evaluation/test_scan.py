@@ -86,7 +86,7 @@ def test_the_scan_lands_where_its_pictures_show_it(tmp_path: Path) -> None:
     scan = Scan.read(save_scan(tmp_path / "scan", SIDE))
     front = scan.stills[0]
     assert front.name == "still_yaw+00"
-    fit = Fit.between(scan, front, cut_out(front.path))
+    fit = Fit.of(scan, front, cut_out(front.path))
     for still in scan.stills:
         own = np.linalg.inv(still.world_from_camera)
         there = fit.label(still.world_from_camera)[0].double().numpy()
@@ -104,8 +104,7 @@ def test_the_scan_lands_where_its_pictures_show_it(tmp_path: Path) -> None:
 def test_a_crop_half_as_wide_makes_the_scan_twice_as_large(tmp_path: Path) -> None:
     scan = Scan.read(save_scan(tmp_path / "scan", SIDE))
     whole, half = (
-        Fit.between(scan, scan.stills[0], cut_out(scan.stills[0].path, zoom=zoom))
-        for zoom in (1.0, 0.5)
+        Fit.of(scan, scan.stills[0], cut_out(scan.stills[0].path, zoom=zoom)) for zoom in (1.0, 0.5)
     )
     # The landmarks then lie nearer to the ball's front, a little.
     assert half.scale / whole.scale == pytest.approx(2, rel=0.05)
@@ -114,7 +113,7 @@ def test_a_crop_half_as_wide_makes_the_scan_twice_as_large(tmp_path: Path) -> No
 def test_a_turned_crop_turns_the_scan(tmp_path: Path) -> None:
     scan = Scan.read(save_scan(tmp_path / "scan", SIDE))
     front = scan.stills[0]
-    fit = Fit.between(scan, front, cut_out(front.path, roll=0.2))
+    fit = Fit.of(scan, front, cut_out(front.path, roll=0.2))
     turned = fit.camera(front.world_from_camera)
     # The crop's camera leans with the head, so seen from it the still's own leans back.
     assert geometry.roll(turned) == pytest.approx(-0.2, abs=1e-3)
