@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from tpvideo.pipeline import app
@@ -21,16 +22,22 @@ from tpvideo.stages.cut import cut
 from tpvideo.stages.decode import FileSource
 from tpvideo.stages.face import FaceCrop
 from tpvideo.stages.facefinder import FaceBox, Finder
+from tpvideo.stages.invert import network_input
 from tpvideo.stages.limits import Limits
 from tpvideo.stages.render import NovelView, resized
+from tpvideo.weights.evaluation.paper import SIDE_PX, Trial, Tried, tables
 from tpvideo.weights.evaluation.report import Finding, Measure, Row, mean_and_error, measure_table
 from tpvideo.weights.evaluation.scores import psnr, ssim
+from tpvideo.weights.evaluation.views import sheet_of
 
+CPU = torch.device("cpu")
 LEAST_DB = 28.0
 """What the same view should reach."""
 SHOWN_EVERY = 25
 SHOWN = 6
-"""Frames on the contact sheet."""
+"""Frames on the contact sheet: the source, cut out, as the program shows it, as the network does,
+and that from the paper's novel views."""
+SHOWN_BY_PROGRAM = "the program, same view"
 
 MEASURES = {
     "PSNR (dB)": Measure("psnr_db"),
@@ -59,9 +66,8 @@ def evaluate(
     Raises:
         NoFaceError: no frame shows a face.
     """
-    watched = Watched(
-        app.novel_view(settings, machine, networks.triplane), networks.finder, settings.size, most
-    )
+    view = app.novel_view(settings, machine, networks.triplane)
+    watched = Watched(view, networks.finder, settings.size, most, Trial(networks.triplane))
     pipeline = app.inverted(source, settings, machine, networks).into(watched)
     watched.pipeline = pipeline
     pipeline.run()
@@ -69,8 +75,10 @@ def evaluate(
     if not rows:
         raise NoFaceError(f"no face in the frames of {source} that were looked at")
     table = measure_table(rows, {k: v for k, v in MEASURES.items() if _is_known(rows, v.key)})
+    own = watched.of_network
+    notes = [*_notes(watched), *watched.trial.notes(own)]
     sheet = np.concatenate(watched.strips) if watched.strips else None
-    return Finding("clip", str(source), rows, [table], _notes(watched), sheet)
+    return Finding("clip", str(source), [*rows, *own], [table, *tables(own)], notes, sheet)
 
 
 class Watched:
@@ -81,12 +89,19 @@ class Watched:
         finder: reads the landmarks of both.
         size: of the pictures, pixels.
         most: frames after which enough is seen.
+        trial: scores the network's own pictures.
     """
 
-    def __init__(self, view: NovelView, finder: Finder, size: int, most: int | None) -> None:
+    def __init__(
+        self, view: NovelView, finder: Finder, size: int, most: int | None, trial: Trial
+    ) -> None:
         self.view, self.finder, self.size, self.most = view, finder, size, most
+        self.trial = trial
         self.pipeline: Pipeline | None = None
         self.rows: list[Row] = []
+        """Of what the program shows: detail and all."""
+        self.of_network: list[Row] = []
+        """Of the network's own pictures, by the paper's measures."""
         self.strips: list[Image] = []
         self.missed = 0
         """Frames without a face."""
@@ -140,11 +155,19 @@ class Watched:
             scores |= warping_errors(*self._last, *pair, mask[0, 0].numpy())
         self._last = pair
         yaw = geometry.angles(face.camera[:16].reshape(4, 4))[0]
-        self.rows.append(Row(str(item.stamp.index), "same view", yaw, 0.0, scores))
+        self.rows.append(Row(str(item.stamp.index), SHOWN_BY_PROGRAM, yaw, 0.0, scores))
+        tried = self._tried(face, str(item.stamp.index))
+        self.of_network += tried.rows
         if (len(self.rows) - 1) % SHOWN_EVERY == 0 and len(self.strips) < SHOWN:
             cut_out = pixels.to_images(truth * alpha * 2 - 1)[0]
-            row = [resized(picture, 256) for picture in (own, cut_out, drawn)]
-            self.strips.append(np.concatenate(row, axis=1))
+            row = [resized(picture, 128) for picture in (own, cut_out, drawn)]
+            self.strips.append(np.concatenate([*row, sheet_of([tried.strip[1:]], 128)], axis=1))
+
+    def _tried(self, face: Face, name: str) -> Tried:
+        network = self.trial.network
+        image, label = network_input([face], network.side, CPU)
+        truth, _ = network_input([face], SIDE_PX, CPU)
+        return self.trial(name, image, truth, label)
 
     def _movement(self, rgb: Image, box: FaceBox, drawn: Image) -> dict[str, float]:
         """Mean acceleration of the five landmarks over three frames, in sides of the crop a frame
