@@ -115,6 +115,9 @@ class Head:
     unedited: Any = None
     """The planes before an edit; None where there was none. What they do not differ in is still
     what the source shows."""
+    motion: Any = None
+    """torch [3, h, w] by how much the edited surface was elsewhere before; None where it stayed,
+    or where that is not known."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from tpvideo.pipeline.frame import Image
 from tpvideo.stages import pixels
+from tpvideo.stages.edited_detail import SEEN_MOVED_AT, EditedView
 from tpvideo.stages.networks.volume import camera_rays
 
 HIDDEN_AT = 0.03
@@ -45,10 +46,6 @@ its sharpness."""
 
 DISAGREES_AT = 0.5
 """Difference of coarse colours (0..1) at which a fetched colour is no longer believed."""
-
-CHANGED_AT = 0.06
-"""Difference that an edit makes to the volume's colours (0..1) from which on the source shows
-something else."""
 
 
 class Seen(NamedTuple):
@@ -97,7 +94,7 @@ def sharpen(
     crops: Sequence[Image],
     mattes: Sequence[Image],
     source_labels: Tensor,
-    kept: Tensor | None = None,
+    edited: EditedView | None = None,
 ) -> Layers:
     """What the source's own detail on a rendered picture is made of; paint.py lays it together.
 
@@ -108,8 +105,7 @@ def sharpen(
         crops: B source crops [S, S, 3], straight colours.
         mattes: B mattes [S, S] of them.
         source_labels: [B, 25] the cameras of the crops.
-        kept: [B, 1, R, R] how far, 0..1, the volume is still what the source shows; None
-            where it was not edited.
+        edited: what edits left of it; None where there were none.
     """
     side = 2 * target.depth.shape[-1]
     points, toward = _surface(target, side)
@@ -118,16 +114,23 @@ def sharpen(
     rendered = colours / alphas.clamp(min=1e-2)
     coarse = _resized(rendered, side)
     opaque = (_resized(alphas, side) - 0.3).div(0.6).clamp(0, 1)
-    shown = opaque if kept is None else opaque * enlarged(kept, side)
+    if edited is not None:
+        points = edited.origins(points)
     nearest = _nearest(points, opaque > 0.5, source_labels, side // 2)
 
     own = _find(points, normals, toward, source_labels, nearest, small)
+    shown = opaque
+    if edited is not None:
+        right = _agreement(own.rgba[:, :3], coarse, SEEN_MOVED_AT)
+        shown = opaque * edited.share(right)
     trust = own.trust * _agreement(own.rgba[:, :3], coarse) * shown
     trust = (_blur(trust, 1) / SURE).clamp(max=1) * (trust > 0.01)
     correction = _spread(own.rgba[:, :3] - coarse, trust)
     same = enlarged(_sameness(target.labels, source_labels), side) * _inside(own.grid)
-    if kept is not None:
-        same = same * enlarged(kept, side)
+    hull = _hull(points, toward, source_labels, small)
+    if edited is not None:
+        kept = edited.at(side)
+        same, hull = same * kept, torch.maximum(hull, 1 - edited.at(hull.shape[-1]))
 
     # What the source does not see it may see mirrored: heads are probably symmetric (paper,
     # section 3.3), so the fine structure of the other half is a better guess than none.
@@ -138,20 +141,11 @@ def sharpen(
     share = _blur(other.trust * other.rgba[:, 3:] * shown, 2)
     return Layers(
         picture=rendered + enlarged(correction, rendered.shape[-1]),
-        alphas=torch.minimum(
-            alphas, enlarged(_hull(points, toward, source_labels, small), alphas.shape[-1])
-        ),
+        alphas=torch.minimum(alphas, enlarged(hull, alphas.shape[-1])),
         own=torch.cat([own.grid, trust, same], dim=1),
         other=torch.cat([other.grid, tone, share], dim=1),
         person=person,
     )
-
-
-def unchanged(before: Tensor, after: Tensor) -> Tensor:
-    """[B, 1, R, R] how far, 0..1, an edit left the colours [B, 3, R, R] of a volume, -1..1, as
-    they were."""
-    apart = (after - before).abs().amax(dim=1, keepdim=True) / 2
-    return torch.exp(-((_blur(apart, 1) / CHANGED_AT) ** 2))
 
 
 def _nearest(points: Tensor, solid: Tensor, labels: Tensor, side: int) -> Tensor:
@@ -305,10 +299,10 @@ def _normals(points: Tensor, toward: Tensor) -> Tensor:
     return normals * torch.sign((normals * toward).sum(dim=1, keepdim=True))
 
 
-def _agreement(fetched: Tensor, rendered: Tensor) -> Tensor:
+def _agreement(fetched: Tensor, rendered: Tensor, apart_at: float = DISAGREES_AT) -> Tensor:
     """0..1, how well coarse fetched and rendered colours agree."""
     apart = _blur(F.avg_pool2d(fetched - rendered, 2), 2).abs().mean(dim=1, keepdim=True)
-    return enlarged(torch.exp(-((apart / DISAGREES_AT) ** 2)), rendered.shape[-1])
+    return enlarged(torch.exp(-((apart / apart_at) ** 2)), rendered.shape[-1])
 
 
 def _coarse(difference: Tensor) -> Tensor:

@@ -81,7 +81,7 @@ class Edit(Stage[Inverted, Inverted]):
             planes = torch.stack([head.planes for head in heads])
             moved, latents = edited(self.network, planes, ws, self.shift)
         return [
-            Head(own, after, unedited=head.planes)
+            Head(own, after, unedited=head.planes, motion=self.shift.motion)
             for own, after, head in zip(latents, moved, heads, strict=True)
         ]
 

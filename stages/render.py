@@ -21,7 +21,8 @@ from tpvideo.pipeline.losses import Losses
 from tpvideo.pipeline.stage import Stage
 from tpvideo.stages import geometry, pixels
 from tpvideo.stages.backdrop import Backdrop, Plain
-from tpvideo.stages.detail import Seen, sharpen, unchanged
+from tpvideo.stages.detail import Seen, sharpen
+from tpvideo.stages.edited_detail import EditedView, unchanged
 from tpvideo.stages.invert import in_precision
 from tpvideo.stages.memory import Halving
 from tpvideo.stages.neck import turned_labels
@@ -197,18 +198,18 @@ class NovelView(Stage[Inverted, Rendered]):
                 view = self.network.render(planes, latents, labels)
             colours, alphas = premultiplied(view.image.float(), view.alpha)
             target = Seen(labels, view.depth, view.alpha)
-            kept = self._unchanged(heads, labels, view) if self.detail else None
-            return self._finished(colours, alphas, target, items, kept)
+            edited = self._edited(heads, labels, view) if self.detail else None
+            return self._finished(colours, alphas, target, items, edited)
 
-    def _unchanged(self, heads: Sequence[Head], labels: Tensor, view: View) -> Tensor | None:
-        """[B, 1, R, R] how far edited heads still look as their sources do; None for heads as
-        they were."""
+    def _edited(self, heads: Sequence[Head], labels: Tensor, view: View) -> EditedView | None:
+        """What edits left of the heads; None for heads as they were."""
         if all(head.unedited is None for head in heads):
             return None
         before = [head.planes if head.unedited is None else head.unedited for head in heads]
         seen = self.network.decoder.look(stacked(before), labels)
         colours = as_image(2 * seen.features[..., :3] - 1, view.raw.shape[-1])
-        return unchanged(colours, view.raw)
+        motion, box = heads[0].motion, self.network.decoder.box  # one edit for all heads
+        return EditedView(unchanged(colours, view.raw), motion, box)
 
     def _finished(
         self,
@@ -216,7 +217,7 @@ class NovelView(Stage[Inverted, Rendered]):
         alphas: Tensor,
         target: Seen,
         items: Sequence[Inverted],
-        kept: Tensor | None,
+        edited: EditedView | None,
     ) -> list[tuple[Image, Image | None]]:
         """Detail, size and what is behind; arguments as for detail.sharpen."""
         seen = [(item.rgb, item.face) for item in items if item.face is not None]
@@ -224,7 +225,7 @@ class NovelView(Stage[Inverted, Rendered]):
             faces = [face for _, face in seen]
             crops, mattes = [face.crop for face in faces], [face.alpha for face in faces]
             cameras = torch.from_numpy(np.stack([face.camera for face in faces])).to(self.device)
-            layers = sharpen(colours, alphas, target, crops, mattes, cameras, kept)
+            layers = sharpen(colours, alphas, target, crops, mattes, cameras, edited)
             sources = [source_of(rgb, face, self.size) for rgb, face in seen]
             if self.device.type == "cpu" and has_kernel():
                 behind = [self._behind(*each) for each in seen] if self.backdrop else None

@@ -2,7 +2,8 @@
 
 A direction moves the latents, or the planes themselves. The file is safetensors: for a direction
 in W a tensor NAME [L, D], for one in the planes NAME.maps [3, r, h, w] and NAME.mixes [3, C, r],
-whose product it is; all for strength 1, in float16. Its header says which generator they are of:
+whose product it is, and for either NAME.motion [3, h, w] where it is known; all for strength 1, in
+float16. Its header says which generator they are of:
 to another one they mean nothing, so it is refused there.
 """
 
@@ -49,6 +50,8 @@ class Direction:
     """How it was found, for people."""
     layers: tuple[int, int] | None = None
     """The first and the last layer that it changes, in W."""
+    motion: Tensor | None = None
+    """[3, h, w] see Shift; None where it is not known."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,7 +74,7 @@ class Directions:
         Raises:
             ConfigError: a name is not among them.
         """
-        total: dict[Space, Tensor] = {}
+        total: dict[str, Tensor] = {}
         for name, strength in edits:
             if name not in self.by_name:
                 known = ", ".join(self.by_name)
@@ -79,7 +82,9 @@ class Directions:
             direction = self.by_name[name]
             moved = strength * direction.shift
             total[direction.space] = total.get(direction.space, 0) + moved
-        return Shift(total.get("latents"), total.get("planes"))
+            if direction.motion is not None:
+                total["motion"] = total.get("motion", 0) + strength * direction.motion
+        return Shift(total.get("latents"), total.get("planes"), total.get("motion"))
 
 
 def write(path: str | os.PathLike[str], directions: Directions) -> None:
@@ -103,6 +108,8 @@ def write(path: str | os.PathLike[str], directions: Directions) -> None:
     tensors: dict[str, Tensor] = {}
     for name, each in directions.by_name.items():
         tensors |= _packed(name, each)
+        if each.motion is not None:
+            tensors[f"{name}.motion"] = each.motion.contiguous()
     try:
         save_file({key: values.half() for key, values in tensors.items()}, part, metadata=header)
         os.replace(part, target)
@@ -163,15 +170,16 @@ def read(path: str | os.PathLike[str], model: str | os.PathLike[str]) -> Directi
 
 def _unpacked(name: str, facts: Mapping[str, object], tensors: Mapping[str, Tensor]) -> Direction:
     about, layers = str(facts["about"]), facts["layers"]
+    motion = tensors.get(f"{name}.motion")
     if facts["space"] == "planes":
         maps, mixes = tensors[f"{name}.maps"], tensors[f"{name}.mixes"]
         planes = torch.einsum("pcr,prhw->pchw", mixes, maps)
-        return Direction("planes", planes.flatten(0, 1), about)
+        return Direction("planes", planes.flatten(0, 1), about, motion=motion)
     if facts["space"] != "latents" or not isinstance(layers, list):
         raise ValueError(f"{name} moves what is not known")
     if tensors[name].dim() != 2:
         raise ValueError(f"{name} is not [L, D]")
-    return Direction("latents", tensors[name], about, (int(layers[0]), int(layers[1])))
+    return Direction("latents", tensors[name], about, (int(layers[0]), int(layers[1])), motion)
 
 
 def locate(path: str | None, model: str) -> Path:

@@ -17,6 +17,11 @@ from tpvideo.weights.directions import Direction
 Layers = tuple[int, int]
 """The first and the last latent that a direction looks at and changes."""
 
+REACH = 0.02
+"""How far (scene units) a landmark takes its surroundings along: an eighth of the distance between
+the eyes."""
+STILL = 0.2
+"""Weight with which everything else stays where it is."""
 SMALL = 2
 """A direction in the planes is kept at their side divided by this: it is smooth."""
 
@@ -129,3 +134,18 @@ def _mean(batches: Iterable[Tensor]) -> tuple[Tensor, int]:
 
 def _counts(many: int, more: int) -> str:
     return f"{many} faces with it and {more} without"
+
+
+def motion(before: Tensor, after: Tensor, box: float, side: int = 64) -> Tensor:
+    """[3, side, side] where the surface was before a change, spread from landmarks.
+
+    Args:
+        before, after: [K, 3] mean landmarks without and with it, scene units.
+        box: side of the square of x and y that is covered.
+    """
+    cells = ((torch.arange(side) + 0.5) / side - 0.5) * box
+    y, x = torch.meshgrid(cells, cells, indexing="ij")
+    apart = torch.stack([x, y], dim=-1)[:, :, None] - after[:, :2]  # [side, side, K, 2]
+    weights = torch.exp(-apart.square().sum(dim=-1) / (2 * REACH**2))
+    total = weights.sum(dim=-1, keepdim=True) + STILL
+    return ((weights @ (before - after)) / total).permute(2, 0, 1).float()

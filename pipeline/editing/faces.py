@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from tpvideo.pipeline import app
@@ -23,6 +24,17 @@ from tpvideo.stages.limits import Limits
 from tpvideo.stages.networks.triplanenet import mirror
 
 HEADS = ".npz"
+MIRRORED = np.concatenate(
+    [
+        np.arange(16, -1, -1),  # jaw
+        np.arange(26, 16, -1),  # brows
+        [27, 28, 29, 30, 35, 34, 33, 32, 31],  # nose
+        [45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40],  # eyes
+        [54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55],  # lips outside
+        [64, 63, 62, 61, 60, 67, 66, 65],  # and inside
+    ]
+)
+"""The landmark (iBUG's 68) that each becomes in a mirror."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +136,21 @@ def heads_of(path: Path, most: int) -> Iterator[tuple[str, Posed]]:
             confidence=1.0,
         )
         yield f"{path.stem} {number}", Posed(Stamp(number, number), crop, face)
+
+
+def landmarks_of(folder: Path) -> NDArray[np.float32] | None:
+    """[68, 3] mean landmarks, made symmetric, of a folder of synthetic heads; None where there are
+    none."""
+    found = []
+    for file in sorted(folder.glob(f"*{HEADS}")):
+        with np.load(file) as views:
+            if "lm68_3d" in views:
+                found.append(views["lm68_3d"])
+    if not found:
+        return None
+    mean = np.mean(found, axis=0)
+    mirrored = mean[MIRRORED] * np.array([-1, 1, 1])
+    return np.asarray((mean + mirrored) / 2, np.float32)
 
 
 def _may_show_faces(file: Path) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
@@ -10,7 +11,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from tpvideo.pipeline.editing.faces import Studio, every_face
+from tpvideo.pipeline.editing.faces import Studio, every_face, landmarks_of
 from tpvideo.pipeline.errors import ConfigError
 from tpvideo.pipeline.frame import Face
 from tpvideo.stages.invert import in_precision
@@ -60,10 +61,11 @@ def told_apart(
     """What tells the faces of one path from those of another."""
 
     if space == "planes":
-        return discovery.plane_contrast(
+        found = discovery.plane_contrast(
             _planes(studio, _faces(studio, [with_it], most), mirrored=mirrored),
             _planes(studio, _faces(studio, [without], most), mirrored=mirrored),
         )
+        return replace(found, motion=_motion(studio, with_it, without))
     chosen = expect_layers(layers, studio.networks.triplane.decoder.latents)
     one, other = (
         torch.cat(list(_latents(studio, _faces(studio, [path], most), mirrored=mirrored))).cpu()
@@ -105,6 +107,15 @@ def _faces(studio: Studio, paths: Sequence[Path], most: int) -> Iterator[Face]:
     for _, item in every_face(studio, paths, most):
         assert item.face is not None
         yield item.face
+
+
+def _motion(studio: Studio, with_it: Path, without: Path) -> Tensor | None:
+    """Where surfaces were before, from the landmarks of synthetic heads; None for other faces."""
+    after, before = landmarks_of(with_it), landmarks_of(without)
+    if after is None or before is None:
+        return None
+    one, other = (torch.from_numpy(points) for points in (before, after))
+    return discovery.motion(one, other, studio.networks.triplane.decoder.box)
 
 
 def _latents(studio: Studio, faces: Iterable[Face], *, mirrored: bool = False) -> Iterator[Tensor]:

@@ -19,6 +19,10 @@ class Shift(NamedTuple):
     """[L, D] added to the latents; None leaves them."""
     planes: Tensor | None = None
     """[3 C, h, w] added to the planes, of any h and w; None adds nothing."""
+    motion: Tensor | None = None
+    """[3, h, w] where the surface of the front was before, counted from where it is, in scene
+    units; over x along columns and y along rows, both from the low end of the planes' box. None
+    does not know."""
 
 
 def edited(network: TriPlaneNet, planes: Tensor, ws: Tensor, shift: Shift) -> tuple[Tensor, Tensor]:

@@ -7,8 +7,8 @@ from tiny import random_face, tiny_network
 
 from tpvideo.pipeline.errors import WeightsError
 from tpvideo.pipeline.frame import Head, Inverted, Stamp
-from tpvideo.stages.detail import unchanged
 from tpvideo.stages.edit import Edit
+from tpvideo.stages.edited_detail import unchanged
 from tpvideo.stages.invert import Inversion
 from tpvideo.stages.networks.editing import Shift, edited
 from tpvideo.stages.networks.triplanenet import TriPlaneNet
@@ -117,13 +117,20 @@ def test_directions_of_another_size_are_refused(network: TriPlaneNet, shift: Shi
 
 
 def test_the_source_is_fetched_only_where_the_edit_changed_nothing() -> None:
-    before = torch.zeros(1, 3, 12, 12)
+    before = torch.zeros(1, 3, 16, 16)
     after = before.clone()
     after[..., :6] = 0.6
     kept = unchanged(before, after)
-    assert kept.shape == (1, 1, 12, 12)
-    assert kept[..., :4].max() < 0.01
-    assert kept[..., 8:].min() > 0.99
+    assert kept.shape == (1, 1, 16, 16)
+    assert kept[..., :6].max() < 0.01
+    assert kept[..., 6].max() < 0.1  # what is beside a change goes with it
+    assert kept[..., 11:].min() > 0.99
+
+
+def test_a_change_of_a_dark_face_counts_as_much_as_one_of_a_light_face() -> None:
+    light, dark = torch.full((1, 3, 16, 16), 0.4), torch.full((1, 3, 16, 16), -0.7)
+    small = 0.03 * torch.ones(1, 3, 16, 16)
+    assert unchanged(dark, dark + small).max() < unchanged(light, light + small).min()
 
 
 def test_an_edit_shows_through_the_detail_of_the_source(network: TriPlaneNet) -> None:
