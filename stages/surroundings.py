@@ -180,7 +180,9 @@ def continued(values: Tensor, weight: Tensor) -> Tensor:
     for level in reversed(levels[:-1]):
         share = level[:, -1:]
         wide = F.interpolate(filled, scale_factor=2, mode="bilinear", align_corners=False)
-        filled = torch.lerp(wide, level[:, :-1] / share.clamp(min=1e-6), share.clamp(max=1))
+        own = level[:, :-1] / share.clamp(min=1e-6)
+        # what is known a little says more of its place than what is far away
+        filled = torch.lerp(wide, own, (share if level is total else 4 * share).clamp(max=1))
     return filled
 
 
