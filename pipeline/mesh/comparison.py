@@ -16,6 +16,8 @@ from tpvideo.weights.evaluation.surfaces import Errors, Reference
 
 VIEWS_RAD = (0.0, -0.9, 0.9)
 MAP_PX = 384
+SOFT = 0.6
+"""Ambient light of a map, so that its colours can be held against the scale."""
 
 Result = tuple[str, Mesh, Errors]
 """A method, its mesh and how wrong that is."""
@@ -55,6 +57,8 @@ def heat_map(results: Sequence[Result], most: float) -> Image:
     for _, mesh, errors in results:
         colours = heat_colours(errors.distances, errors.region, most)
         cameras = [geometry.label_camera(yaw, 0.0) for yaw in VIEWS_RAD]
-        columns.append([picture(mesh, camera, MAP_PX, colours=colours) for camera in cameras])
+        columns.append(
+            [picture(mesh, camera, MAP_PX, colours=colours, ambient=SOFT) for camera in cameras]
+        )
     titles = [f"{method}  {errors.mean:.3f}" for method, _, errors in results]
     return sheet(columns, titles, most)

@@ -84,23 +84,23 @@ def picture(
     *,
     focal: float = geometry.FOCAL,
     colours: Array | None = None,
-    shaded: bool = True,
+    ambient: float = AMBIENT,
 ) -> Image:
     """[side, side, 3] a mesh on black.
 
     Args:
         camera: [4, 4] world_from_camera.
         colours: [N, 3] of the vertices, 0..1; None for clay.
-        shaded: whether a lamp beside the camera lights it; without, colours are shown as they are.
+        ambient: share of the light that comes from everywhere, the rest from a lamp beside the
+            camera; 1 shows colours as they are.
     """
     drawn = drawing(mesh, camera, focal, side)
     own = CLAY if colours is None else drawn.of(colours)
-    if shaded:
+    if ambient < 1:
         normals = drawn.of(mesh.normals())
         normals /= np.linalg.norm(normals, axis=1, keepdims=True).clip(1e-9)
         toward = camera[:3, :3] @ (LIGHT / np.linalg.norm(LIGHT))
-        # An open surface shows its inner side, too, and darker.
-        lit = AMBIENT + (1 - AMBIENT) * (normals @ toward).clip(0)
+        lit = ambient + (1 - ambient) * (normals @ toward).clip(0)  # the inner side is darkest
         own = own * lit[:, None]
     result = np.zeros((side, side, 3), np.uint8)
     result[drawn.solid] = np.round(255 * np.clip(own, 0, 1))

@@ -25,9 +25,7 @@ WIDEST_RAD = 0.8
 """The paper's widest views."""
 
 
-def write_turntable(
-    studio: Studio, head: Lifted, mesh: Mesh, target: Path, frames: int = FRAMES
-) -> None:
+def write_turntable(studio: Studio, head: Lifted, mesh: Mesh, target: Path) -> None:
     """Write one swing as a film of three pictures side by side; it can be played in a loop.
 
     Raises:
@@ -36,7 +34,7 @@ def write_turntable(
     size = studio.settings.size
     view = app.novel_view(studio.settings, studio.machine, head.network)
     sink = turntable_sink(studio, target)
-    info = StreamInfo(3 * size, size, RATE, 1 / RATE, frames)
+    info = StreamInfo(3 * size, size, RATE, 1 / RATE, FRAMES)
     assert mesh.colours is not None
     colours = mesh.colours / 255
     item = Inverted(
@@ -45,12 +43,12 @@ def write_turntable(
     try:
         view.open(info)
         sink.open(info)
-        for number in range(frames):
-            yaw = WIDEST_RAD * math.sin(2 * math.pi * number / frames)
+        for number in range(FRAMES):
+            yaw = WIDEST_RAD * math.sin(2 * math.pi * number / FRAMES)
             view.yaw_rad = yaw
             [drawn] = view.process([item])
             camera = geometry.look_at_camera(yaw)
-            painted = picture(mesh, camera, size, colours=colours, shaded=False)
+            painted = picture(mesh, camera, size, colours=colours, ambient=1.0)
             row = np.concatenate([drawn.rgb, painted, picture(mesh, camera, size)], axis=1)
             sink.consume(Rendered(Stamp(number, number), row))
         sink.finish()
