@@ -82,7 +82,12 @@ MAY_IMPORT = {
 }  # fmt: skip
 
 # Programs may read a command line as well.
-PROGRAMS = ("__main__.py", "weights/parity.py", "weights/training/heads/talk.py")
+PROGRAMS = (
+    "__main__.py",
+    "weights/parity.py",
+    "weights/training/heads/pairs.py",
+    "weights/training/heads/talk.py",
+)
 
 # The one module that nobody but the root, the command line and the tests may build upon.
 ONLY_FOR = {

@@ -8,7 +8,7 @@ from tiny import random_face, tiny_network
 from tpvideo.pipeline.errors import WeightsError
 from tpvideo.pipeline.frame import Head, Inverted, Stamp
 from tpvideo.stages.edit import Edit
-from tpvideo.stages.edited_detail import unchanged
+from tpvideo.stages.edited_detail import EditedView, unchanged
 from tpvideo.stages.invert import Inversion
 from tpvideo.stages.networks.editing import Shift, edited
 from tpvideo.stages.networks.triplanenet import TriPlaneNet
@@ -125,6 +125,23 @@ def test_the_source_is_fetched_only_where_the_edit_changed_nothing() -> None:
     assert kept[..., :6].max() < 0.01
     assert kept[..., 6].max() < 0.1  # what is beside a change goes with it
     assert kept[..., 11:].min() > 0.99
+
+
+def test_what_moved_is_looked_up_where_it_was() -> None:
+    motion = torch.zeros(3, 8, 8)
+    motion[1, 4:] = -0.1  # all above y = 0 was lower
+    view = EditedView(torch.zeros(1, 1, 4, 4), motion, box=0.8)
+    points = torch.zeros(1, 3, 1, 2)
+    points[0, :, 0, 0] = torch.tensor([0.05, 0.25, 0.3])
+    points[0, :, 0, 1] = torch.tensor([0.05, -0.25, 0.3])
+    expected = points.clone()
+    expected[0, 1, 0, 0] = 0.15
+    torch.testing.assert_close(view.origins(points), expected)
+    right = torch.tensor([[[[1.0, 0.0], [0.0, 0.0]]]])
+    torch.testing.assert_close(view.share(right), right)
+    still = view._replace(motion=None)
+    assert still.origins(points) is points
+    assert still.share(right).max() == 0
 
 
 def test_a_change_of_a_dark_face_counts_as_much_as_one_of_a_light_face() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,25 @@ def test_edits_add_up_by_their_strengths(tmp_path: Path) -> None:
     torch.testing.assert_close(both.planes, 2 * in_planes().shift)
     with pytest.raises(ConfigError, match="file has no direction grin; it has one, two, age"):
         known.shift([("grin", 1.0)], "file")
+
+
+def test_motion_is_kept_and_adds_up(tmp_path: Path) -> None:
+    model, path = model_file(tmp_path), tmp_path / "found.safetensors"
+    moved = replace(in_planes(), motion=torch.full((3, 4, 4), 0.5))
+    known = Directions(directions.generator_of(model), "tiny", {"a": moved, "b": in_w(1.0)})
+    directions.write(path, known)
+    shift = directions.read(path, model).shift([("a", 2.0), ("b", 1.0), ("a", -1.0)], path)
+    assert shift.motion is not None
+    torch.testing.assert_close(shift.motion, torch.full((3, 4, 4), 0.5))
+    assert directions.read(path, model).shift([("b", 1.0)], path).motion is None
+
+
+def test_the_shipped_directions_are_of_the_shipped_model() -> None:
+    """Where the default model was trained anew, docs/editing.md says how to find them again."""
+    path = directions.locate(None, "default")
+    known = directions.read(path, "default")
+    assert {"smile", "sad", "brows", "wide"} <= known.by_name.keys()
+    assert all(each.motion is not None for each in known.by_name.values())
 
 
 def test_directions_of_another_generator_are_refused(tmp_path: Path) -> None:

@@ -122,6 +122,30 @@ def test_a_direction_is_learnt_from_two_folders_and_joins_the_others(
     assert "2 faces with it and 2 without" in ran.said  # each mirrored as well
 
 
+def test_synthetic_heads_tell_where_the_surface_was_before(
+    tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = np.zeros((68, 3), np.float32)
+    before[48] = [-0.05, 0.0, 0.2]  # the corners of the mouth
+    before[54] = [0.05, 0.0, 0.2]
+    after = before + np.where(np.isin(np.arange(68), [48, 54])[:, None], [0, 0.04, 0], 0)
+    for name, landmarks in (("plain", before), ("smile", after)):
+        for path in sorted(save_balls(tmp_path / name, 1).glob("*.npz")):
+            with np.load(path) as views:
+                np.savez(path, **{**views, "lm68_3d": landmarks.astype(np.float32)})
+    found = tmp_path / "found.safetensors"
+    ran = Ran(
+        capsys, "edit", "--from", tmp_path / "smile", "--against", tmp_path / "plain", "--space",
+        "planes", "--name", "smile", "-o", found, "--model", model, *FEW,
+    )  # fmt: skip
+    assert ran.code == 0, ran.complaint
+    motion = directions.read(found, model).by_name["smile"].motion
+    assert motion is not None and motion.shape == (3, 64, 64)
+    corner = motion[:, 35, 36]  # a cell is 0.8 / 64: x = 0.056, y = 0.044
+    assert -0.04 < corner[1] < -0.02  # it was below
+    assert abs(corner[0]) < 1e-3 and motion[1, 60, 60].abs() < 1e-3
+
+
 @pytest.mark.parametrize("method", ["encoder", "w:offsets"])
 def test_a_sheet_has_a_row_for_each_face_and_a_column_for_each_edit_and_view(
     tmp_path: Path, model: Path, known: Path, capsys: pytest.CaptureFixture[str], method: str
