@@ -15,9 +15,12 @@ from pathlib import Path
 
 import click
 import torch
+from PIL import Image as Pillow
 
-from tpvideo.pipeline.errors import TpvideoError
+from tpvideo.pipeline.errors import ConfigError, TpvideoError
+from tpvideo.stages.networks.uncertainty import UncertaintyNet
 from tpvideo.weights import store
+from tpvideo.weights.evaluation import figures
 from tpvideo.weights.evaluation.heldout import HeldOut
 from tpvideo.weights.evaluation.variants import tables
 from tpvideo.weights.training import ablation, checkpoints, datasets, eg3d_folder
@@ -90,6 +93,7 @@ def train(
 @click.option("--threads", type=click.IntRange(min=1), default=None, help="CPU threads.")
 @click.option("--set", "changes", multiple=True, help="table.name=VALUE in all variants.")
 @click.option("--against", default=None, metavar="NAME", help="Reference; the first variant.")
+@click.option("--sheet", type=ANY, default=None, help="Show some heads by each variant, as PNG.")
 def ablate(
     variants: Path,
     heads: Path,
@@ -97,6 +101,7 @@ def ablate(
     threads: int | None,
     changes: tuple[str, ...],
     against: str | None,
+    sheet: Path | None,
 ) -> None:
     """Train every variant of a file (see ablations.toml), score it on the held-out heads (npz
     files) in HEADS, and print a table; what was scored before is not trained again."""
@@ -104,8 +109,29 @@ def ablate(
         torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
     listed = ablation.read(variants, changes)
-    rows = list(chain(*ablation.run(listed, HeldOut.read(heads, limit))))
+    held_out = HeldOut.read(heads, limit)
+    rows = list(chain(*ablation.run(listed, held_out)))
     click.echo(tables(rows, against or listed[0].name))
+    if sheet is not None:
+        networks = (ablation.saved(variant.config) for variant in listed)
+        Pillow.fromarray(figures.beside(networks, held_out)).save(sheet)
+
+
+@main.command()
+@click.argument("checkpoint", type=FILE)
+@click.argument("heads", type=FOLDER)
+@click.argument("picture", type=ANY)
+def uncertainty(checkpoint: Path, heads: Path, picture: Path) -> None:
+    """Show how far the σ network of a run's CHECKPOINT believes in the mirror images of the first
+    held-out heads (npz files) in HEADS, as PICTURE."""
+    network = UncertaintyNet()
+    state = checkpoints.read(checkpoint).get("uncertainty")
+    if state is None:
+        raise ConfigError(f"{checkpoint} has no σ network: its run had no mirror loss")
+    store.fit(network, state, checkpoint)
+    sheet, (least, most) = figures.uncertainties(network, HeldOut.read(heads, figures.SHOWN))
+    Pillow.fromarray(sheet).save(picture)
+    click.echo(f"σ from {least:.3f} (black) to {most:.3f} (white)")
 
 
 @main.command()
@@ -113,9 +139,12 @@ def ablate(
 @click.argument("folder", type=ANY)
 @click.option("--views", type=click.IntRange(min=1), default=1, help="Of each head.")
 @click.option("--limit", type=int, default=None, help="Take the first N heads only.")
-def photographs(heads: Path, folder: Path, views: int, limit: int | None) -> None:
+@click.option("--shift", type=float, default=0.0, metavar="SHARE", help="Move pictures off their "
+              "cameras to the right, by a share of their side.")  # fmt: skip
+def photographs(heads: Path, folder: Path, views: int, limit: int | None, shift: float) -> None:
     """Write the generator's npz files in HEADS as a folder in EG3D's format, with depths."""
-    eg3d_folder.write(eg3d_folder.of_heads(heads, views=views, most=limit), folder)
+    pictures = eg3d_folder.of_heads(heads, views=views, most=limit)
+    eg3d_folder.write((eg3d_folder.shifted(picture, shift) for picture in pictures), folder)
 
 
 @main.command()

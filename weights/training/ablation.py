@@ -20,6 +20,7 @@ from tpvideo.weights import store
 from tpvideo.weights.evaluation.heldout import HeldOut
 from tpvideo.weights.evaluation.report import Row
 from tpvideo.weights.evaluation.variants import rows_of
+from tpvideo.weights.training import checkpoints
 from tpvideo.weights.training.config import TrainingConfig, put
 from tpvideo.weights.training.critics import load_critics
 from tpvideo.weights.training.loop import Trainer
@@ -124,8 +125,18 @@ def trained(config: TrainingConfig) -> TriPlaneNet:
         if checkpoint.exists():
             trainer.resume(checkpoint)
         trainer.run()
-        network = store.build(config.model, "the settings")
-        store.fit(network, {k: v.cpu() for k, v in trainer.average.items()}, "the average")
     finally:
         trainer.close()
+    return saved(config)
+
+
+def saved(config: TrainingConfig) -> TriPlaneNet:
+    """The averaged model of a run's checkpoint, on the CPU.
+
+    Raises:
+        InputError: there is no checkpoint.
+    """
+    network = store.build(config.model, "the settings")
+    average = checkpoints.read(config.output / "checkpoint.pt")["average"]
+    store.fit(network, {name: value.cpu() for name, value in average.items()}, config.output)
     return network.requires_grad_(False).eval()

@@ -73,6 +73,17 @@ def of_heads(folder: Path, *, views: int = 1, most: int | None = None) -> Iterat
                 yield Picture(_straight(rgba), geometry.label(camera), depth.astype(np.float16))
 
 
+def shifted(picture: Picture, share: float) -> Picture:
+    """A picture moved to the right by a share of its side, edges repeated; its camera stays, as
+    where a crop was misplaced (paper, figure 8). There is no true depth of such a one."""
+    columns = picture.rgba.shape[1]
+    move = round(share * columns)
+    if not move:
+        return picture
+    source = np.clip(np.arange(columns) - move, 0, columns - 1)
+    return Picture(np.ascontiguousarray(picture.rgba[:, source]), picture.label)
+
+
 def of_generator(
     network: TriPlaneNet, source: Sampler, count: int, seed: int = 0
 ) -> Iterator[Picture]:

@@ -6,6 +6,7 @@ import pytest
 import torch
 from balls import save_balls
 from click.testing import CliRunner
+from PIL import Image
 from tiny import SIZES, labels, tiny_network
 
 from tpvideo.pipeline.errors import ConfigError
@@ -127,8 +128,8 @@ def test_the_shipped_file_lists_the_papers_variants() -> None:
 
 
 def test_the_command_trains_scores_and_tables_each_variant_once(file: Path) -> None:
-    def ablate() -> str:
-        arguments = ["ablate", str(file), str(file.parent / "heads"), "--threads", "1"]
+    def ablate(*more: str) -> str:
+        arguments = ["ablate", str(file), str(file.parent / "heads"), "--threads", "1", *more]
         result = CliRunner().invoke(main, arguments, catch_exceptions=False)
         assert result.exit_code == 0, result.output
         return result.output[result.output.index("| | MSE") :]
@@ -142,7 +143,25 @@ def test_the_command_trains_scores_and_tables_each_variant_once(file: Path) -> N
     assert "Less ours, head by head" in said
     scores = file.parent / "out/ours/scores.json"
     before = scores.stat().st_mtime_ns
-    assert ablate() == said and scores.stat().st_mtime_ns == before
+    assert ablate("--sheet", str(file.parent / "a.png")) == said
+    assert scores.stat().st_mtime_ns == before
+    with Image.open(file.parent / "a.png") as sheet:
+        assert sheet.size == ((1 + len(names)) * 128, 2 * 2 * 128)
+    _check_uncertainty(file.parent)
+
+
+def _check_uncertainty(folder: Path) -> None:
+    """The σ network that a variant learnt can be shown; one without the prior has none."""
+    picture, heads = str(folder / "sigma.png"), str(folder / "heads")
+    shown = CliRunner().invoke(
+        main, ["uncertainty", str(folder / "out/ours/checkpoint.pt"), heads, picture]
+    )
+    assert shown.exit_code == 0 and shown.output.startswith("σ from 0."), shown.output
+    with Image.open(picture) as sheet:
+        assert sheet.size == (3 * 128, 2 * 128)
+    other = folder / "out/without-l-m/checkpoint.pt"
+    refused = CliRunner().invoke(main, ["uncertainty", str(other), heads, picture])
+    assert refused.exit_code == 1 and "has no σ network" in refused.output
 
 
 def test_heads_are_scored_in_their_own_view_and_from_afar(tmp_path: Path) -> None:

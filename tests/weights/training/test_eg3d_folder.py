@@ -54,3 +54,11 @@ def test_heads_of_a_models_own_making_are_a_dataset_that_a_seed_repeats(
     listed = json.loads((tmp_path / "one/dataset.json").read_text())["labels"]
     assert len({tuple(label) for _, label in listed}) > 1
     assert len(datasets.open_plain(tmp_path / "one", network).batch(4).images) == 4
+
+
+def test_a_shifted_picture_keeps_its_camera(tmp_path: Path) -> None:
+    [first, *_] = eg3d_folder.of_heads(save_balls(tmp_path / "heads", 2))
+    moved = eg3d_folder.shifted(first, 0.125)
+    assert np.array_equal(moved.rgba[:, 8:], first.rgba[:, :-8])  # an eighth of 64 pixels
+    assert np.array_equal(moved.label, first.label) and moved.depth is None
+    assert eg3d_folder.shifted(first, 0.0) is first
