@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from onnxruntime import InferenceSession
 
-from tpvideo.pipeline.config import Settings
+from tpvideo.pipeline.config import PRESET_THRIFT, Settings
 from tpvideo.pipeline.errors import ConfigError
 from tpvideo.pipeline.frame import Decoded, Inverted, Matted, Posed, Rendered
 from tpvideo.pipeline.metrics import Report
@@ -207,6 +207,7 @@ def inverted(
         batch=machine.batch,
         memory=head_memory(settings, networks.triplane),
         min_confidence=settings.min_confidence,
+        first_every=PRESET_THRIFT[settings.preset].first_every,
     )
     faces = posed(read(_file_source(source, settings, skip)), matting, face)
     if settings.layout == "frame" or settings.background == "source":
@@ -393,6 +394,12 @@ def drawing(
     return InFrame(view) if settings.layout == "frame" else view
 
 
+def volume_side(preset: str, network: TriPlaneNet) -> int:
+    """Rays along a side of the volume rendering, a multiple of 4; 0 for the model's own."""
+    share = PRESET_THRIFT[preset].volume
+    return 0 if share == 1 else max(8, round(share * network.decoder.raw_side / 4) * 4)
+
+
 def novel_view(settings: Settings, machine: Machine, network: TriPlaneNet) -> NovelView:
     """The stage that draws what the settings' camera sees."""
     is_whole = settings.layout == "frame"
@@ -405,6 +412,8 @@ def novel_view(settings: Settings, machine: Machine, network: TriPlaneNet) -> No
         detail=takes_detail(settings.detail, network),
         backdrop=None if is_whole else parse_backdrop(settings.background),
         size=settings.size,
+        volume_side=volume_side(settings.preset, network),
+        surface=PRESET_THRIFT[settings.preset].surface,
         on_lost="source" if is_whole and settings.on_lost != "fail" else settings.on_lost,
         side_by_side=settings.layout == "side-by-side",
         device=machine.device,

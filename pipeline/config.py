@@ -6,7 +6,7 @@ import math
 import re
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 from tpvideo.pipeline.errors import ConfigError
 
@@ -42,6 +42,20 @@ Trim = tuple[Fraction | None, Fraction | None]
 PRESET_SIZES_PX = {"fast": 256, "balanced": 512, "quality": 1024}
 """Side of the picture when no size is asked for."""
 
+
+class Thrift(NamedTuple):
+    """What a preset leaves out, besides pixels; docs/performance.md says what it costs."""
+
+    first_every: int = 1
+    """The inversion's first branch looks at every n-th frame of a shot."""
+    volume: float = 1.0
+    """Rays along a side of the volume rendering, over the model's own."""
+    surface: int = 2
+    """Places along a side of the surface that detail is laid on, for each ray."""
+
+
+PRESET_THRIFT = {"fast": Thrift(8, 0.75, 1), "balanced": Thrift(), "quality": Thrift()}
+
 BACKGROUNDS = ("black", "white", "blur", "source", "transparent")
 
 
@@ -59,7 +73,8 @@ class Settings:
     background: str = "black"
     """black, white, #rrggbb, blur (the source, blurred), source, or transparent."""
     preset: Preset = "balanced"
-    """What a picture may cost: its size, where none is asked for."""
+    """What a picture may cost: its size, where none is asked for; and with fast, that the first
+    branch of the inversion looks at every 8th frame, and volume and surface are coarser."""
     size: int = 0
     """Side of the picture in pixels, even; 0, which becomes the preset's: 256, 512 or 1024."""
     detail: Detail = "auto"

@@ -57,6 +57,8 @@ class Seen(NamedTuple):
     """[B, 1, R, R] distance along each ray."""
     alpha: Tensor
     """[B, 1, R, R] opacity, 0..1."""
+    fine: int = 2
+    """Places along a side of the surface for each ray: L = fine * R."""
 
 
 class Layers(NamedTuple):
@@ -107,7 +109,7 @@ def sharpen(
         source_labels: [B, 25] the cameras of the crops.
         edited: what edits left of it; None where there were none.
     """
-    side = 2 * target.depth.shape[-1]
+    side = target.fine * target.depth.shape[-1]
     points, toward = _surface(target, side)
     normals = _normals(points, toward)
     small, person = _cut_out(crops, mattes, side, colours.device)

@@ -16,6 +16,7 @@ from tpvideo.pipeline.gauge import Gauge
 from tpvideo.pipeline.stage import Stage
 from tpvideo.stages import pixels
 from tpvideo.stages.confidence import LOW, confidence
+from tpvideo.stages.first_branch import FirstBranch
 from tpvideo.stages.head_memory import HeadMemory
 from tpvideo.stages.memory import Halving
 from tpvideo.stages.networks.generator import resize
@@ -51,6 +52,8 @@ class Inversion(Stage[Posed, Inverted]):
         batch: most faces inverted together.
         memory: of what earlier frames of a shot saw better; None leaves every frame to itself.
         min_confidence: heads that are less sure pass by like frames without a face.
+        first_every: the first branch looks at every n-th frame of a shot only; from 2 on, frames
+            are inverted one by one. See first_branch.py.
         linger_s: see Stage.
     """
 
@@ -63,12 +66,14 @@ class Inversion(Stage[Posed, Inverted]):
         batch: int = 4,
         memory: HeadMemory | None = None,
         min_confidence: float = 0.0,
+        first_every: int = 1,
         linger_s: float | None = None,
     ) -> None:
         self.network = network
         self.device = torch.device(device)
         self.dtype = dtype
-        self.batch = batch
+        self.first_branch = FirstBranch(network, first_every) if first_every > 1 else None
+        self.batch = batch if self.first_branch is None else 1
         self.memory = memory
         self.gauge = Gauge("confidence", least=min_confidence, low_at=LOW)
         """How sure each head is; see confidence.py."""
@@ -92,12 +97,13 @@ class Inversion(Stage[Posed, Inverted]):
         self.time_base = info.time_base
         self._before = None
         self.gauge.clear()
-        if self.memory is not None:
-            self.memory.forget()
+        self._forget()
         return info
 
     def process(self, items: Sequence[Posed]) -> list[Inverted]:
         """1..batch packets in, as many out; a face that is the one before it costs nothing."""
+        if self.first_branch is not None and any(item.cut for item in items):
+            self.first_branch.forget()
         faces = [item.face for item in items if item.face is not None]
         news = [
             face
@@ -126,12 +132,22 @@ class Inversion(Stage[Posed, Inverted]):
 
     def state(self) -> State:
         """What is remembered of the shot."""
-        return {} if self.memory is None else self.memory.state()
+        return {key: part.state() for key, part in self._parts().items()}
 
     def restore(self, state: State) -> None:
         """Remember the same."""
-        if self.memory is not None:
-            self.memory.restore(state)
+        for key, part in self._parts().items():
+            part.restore(state[key])
+
+    def _parts(self) -> dict[str, HeadMemory | FirstBranch]:
+        """Those that remember something of the shot."""
+        parts = {"memory": self.memory, "first_branch": self.first_branch}
+        return {key: part for key, part in parts.items() if part is not None}
+
+    def _forget(self) -> None:
+        """Begin a new shot."""
+        for part in self._parts().values():
+            part.forget()
 
     def _trusted(self, item: Inverted) -> Inverted:
         """The same, or what a frame without a face is where its head is not sure enough."""
@@ -156,7 +172,8 @@ class Inversion(Stage[Posed, Inverted]):
         """The heads of some faces, computed as one batch; each as if it were alone."""
         with torch.inference_mode(), in_precision(self.device, self.dtype):
             pictures, labels = network_input(faces, self.network.side, self.device)
-            found = self.network.invert(pictures, labels)
+            find = self.network.invert if self.first_branch is None else self.first_branch
+            found = find(pictures, labels)
         errors = [0.0] * len(faces) if found.error is None else found.error.tolist()
         return [
             Head(latents, planes, confidence(face, error))

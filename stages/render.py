@@ -51,6 +51,9 @@ class NovelView(Stage[Inverted, Rendered]):
         detail: fetch what the source shows from the source itself; see detail.py.
         backdrop: what is behind the head; None renders transparency.
         size: side of the picture, pixels.
+        volume_side: rays along a side of the volume rendering; 0 for the model's own. Fewer are
+            cheaper and softer.
+        surface: places along a side of the surface that detail is laid on, for each ray.
         zoom: length of the camera's lens, in EG3D's.
         on_lost: what a frame without a face shows: the last picture (`hold`; before the first
             one, the source), the middle of the source (`source`), the empty backdrop
@@ -70,6 +73,8 @@ class NovelView(Stage[Inverted, Rendered]):
         detail: bool = True,
         backdrop: Backdrop | None = None,
         size: int = 512,
+        volume_side: int = 0,
+        surface: int = 2,
         zoom: float = 1.0,
         on_lost: OnLost = "hold",
         side_by_side: bool = False,
@@ -85,6 +90,8 @@ class NovelView(Stage[Inverted, Rendered]):
         self.detail = detail
         self.backdrop = backdrop
         self.size = size
+        self.volume_side = volume_side
+        self.surface = surface
         self.zoom = zoom
         self.on_lost = on_lost
         self.side_by_side = side_by_side
@@ -195,9 +202,9 @@ class NovelView(Stage[Inverted, Rendered]):
             planes = stacked([head.planes for head in heads])
             latents = stacked([head.latents for head in heads])
             with in_precision(self.device, self.dtype):
-                view = self.network.render(planes, latents, labels)
+                view = self.network.render(planes, latents, labels, side=self.volume_side)
             colours, alphas = premultiplied(view.image.float(), view.alpha)
-            target = Seen(labels, view.depth, view.alpha)
+            target = Seen(labels, view.depth, view.alpha, self.surface)
             edited = self._edited(heads, labels, view) if self.detail else None
             return self._finished(colours, alphas, target, items, edited)
 
@@ -206,7 +213,7 @@ class NovelView(Stage[Inverted, Rendered]):
         if all(head.unedited is None for head in heads):
             return None
         before = [head.planes if head.unedited is None else head.unedited for head in heads]
-        seen = self.network.decoder.look(stacked(before), labels)
+        seen = self.network.decoder.look(stacked(before), labels, side=self.volume_side)
         colours = as_image(2 * seen.features[..., :3] - 1, view.raw.shape[-1])
         motion, box = heads[0].motion, self.network.decoder.box  # one edit for all heads
         return EditedView(unchanged(colours, view.raw), motion, box)

@@ -152,7 +152,10 @@ class TriPlaneNet(nn.Module):
             labels: [B, 25] the cameras that saw them.
         """
         ws = self.encode(images)
-        first = self.decoder.planes(ws)
+        return self.refine(images, labels, ws, self.decoder.planes(ws))
+
+    def refine(self, images: Tensor, labels: Tensor, ws: Tensor, first: Tensor) -> Inversion:
+        """The second branch alone, after latents [B, L, D] and their planes [B, 3 C, H, W]."""
         with torch.no_grad():
             residuals = self.residuals(images, labels, ws, first)
         planes = self.triplanenet_encoder(residuals, first).float()
@@ -201,9 +204,9 @@ class TriPlaneNet(nn.Module):
         grid = (2 * position - 1).reshape(-1, size, size, 2)
         return F.grid_sample(images.float(), grid, align_corners=False)
 
-    def render(self, planes: Tensor, ws: Tensor, labels: Tensor) -> View:
-        """Pictures of planes from cameras: R(T + ΔT, π) (eq. 7)."""
-        return self.decoder.render(planes, ws, labels)
+    def render(self, planes: Tensor, ws: Tensor, labels: Tensor, *, side: int = 0) -> View:
+        """Pictures of planes from cameras: R(T + ΔT, π) (eq. 7); `side` as for Generator.render."""
+        return self.decoder.render(planes, ws, labels, side=side)
 
 
 def first_error(residuals: Tensor) -> Tensor:

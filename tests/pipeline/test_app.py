@@ -252,3 +252,13 @@ def test_the_pictures_of_a_published_network_are_its_own_unless_detail_is_asked_
     choice: str, channels: int, is_on: bool
 ) -> None:
     assert app.takes_detail(choice, tiny_network(image_channels=channels)) is is_on
+
+
+def test_the_fast_preset_leaves_work_out_and_the_others_do_not() -> None:
+    machine = app.Machine(torch.device("cpu"), torch.float32, 1)
+    network = tiny_network()
+    fast = app.novel_view(Settings(preset="fast"), machine, network)
+    assert (fast.volume_side, fast.surface, fast.size) == (12, 1, 256)
+    for preset in ("balanced", "quality"):
+        view = app.novel_view(Settings(preset=preset), machine, network)
+        assert (view.volume_side, view.surface) == (0, 2)

@@ -241,3 +241,12 @@ def test_a_head_that_is_the_one_before_it_is_drawn_once_until_a_knob_turns() -> 
     (turned,) = studio.stage.process([first])
     assert draws == [1, 1]
     assert np.abs(turned.rgb.astype(int) - shown[0].rgb).max() > 5
+
+
+def test_a_coarser_volume_and_surface_draw_nearly_the_same_picture() -> None:
+    network, face = tiny_network(), random_face(0)
+    (full,) = Studio(network).render(face)
+    (spare,) = Studio(network, volume_side=12, surface=1).render(face)
+    assert spare.rgb.shape == full.rgb.shape
+    apart = np.abs(spare.rgb.astype(int) - full.rgb).mean()
+    assert 0 < apart < full.rgb.std() / 2

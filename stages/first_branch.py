@@ -1,0 +1,65 @@
+"""The answer of an inversion's first branch, kept for some frames of a shot.
+
+Latents say who somebody is and in which light, and hardly change from frame to frame; the second
+branch compares what they draw with every frame and corrects it. So most frames need the second
+branch alone, a third less work (docs/performance.md has the difference).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tpvideo.pipeline.checkpoint import State
+from tpvideo.pipeline.errors import ConfigError
+from tpvideo.stages.networks.triplanenet import Inversion, TriPlaneNet
+
+
+class FirstBranch:
+    """Inverts one frame after another; the first branch looks at every n-th.
+
+    Args:
+        network: in evaluation mode.
+        every: n; 1 looks at every frame.
+
+    Raises:
+        ConfigError: n is below 1.
+    """
+
+    def __init__(self, network: TriPlaneNet, every: int) -> None:
+        if every < 1:
+            raise ConfigError(f"the first branch looks at every n-th frame, n >= 1, got {every}")
+        self.network = network
+        self.every = every
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin a new shot: the next frame is looked at."""
+        self._age = 0  # frames since the first branch looked, that one included
+        self._latents: Tensor | None = None  # [1, L, D]
+        self._planes: Tensor | None = None  # [1, 3 C, H, W]
+
+    def state(self) -> State:
+        """What is kept; see Stage.state."""
+        if self._latents is None:
+            return {}
+        return {"age": self._age, "latents": self._latents.cpu().numpy().copy()}
+
+    def restore(self, state: State) -> None:
+        """Go on from an earlier `state`."""
+        self.forget()
+        if state:
+            latents = np.asarray(state["latents"], np.float32)
+            self._latents = torch.from_numpy(latents).to(self.network.latent_avg.device)
+            self._age = int(state["age"])
+
+    def __call__(self, picture: Tensor, label: Tensor) -> Inversion:
+        """The next frame's planes; arguments as for TriPlaneNet.invert, of one picture."""
+        if self._latents is None or self._age >= self.every:
+            self.forget()
+            self._latents = self.network.encode(picture)
+        if self._planes is None:
+            self._planes = self.network.decoder.planes(self._latents)
+        self._age += 1
+        return self.network.refine(picture, label, self._latents, self._planes)
