@@ -32,6 +32,8 @@ class Reading:
     """What counts as low."""
     low: tuple[Loss, ...]
     """The stretches of frames that are low."""
+    latest: float
+    """Of the last frame."""
 
 
 class Gauge:
@@ -53,12 +55,14 @@ class Gauge:
         """A new stream begins."""
         self._counts = np.zeros(BINS + 1, np.int64)
         self._below = 0
+        self._latest = 0.0
         self._low = Losses()
 
     def add(self, value: float, stamp: Stamp) -> None:
         """Note a frame's number, 0..1."""
         self._counts[round(value * BINS)] += 1
         self._below += value < self.least
+        self._latest = value
         if value < self.low_at:
             self._low.add(self.name, stamp)
 
@@ -70,12 +74,24 @@ class Gauge:
             return None
         quantiles = tuple((share, self._quantile(upto, share)) for share in QUANTILES)
         return Reading(
-            self.name, frames, quantiles, self.least, self._below, self.low_at, self._low.found
+            self.name,
+            frames,
+            quantiles,
+            least=self.least,
+            below=self._below,
+            low_at=self.low_at,
+            low=self._low.found,
+            latest=self._latest,
         )
 
     def state(self) -> State:
         """What was noted so far, for a Checkpoint."""
-        return {"counts": self._counts.copy(), "below": self._below, "low": self._low.state()}
+        return {
+            "counts": self._counts.copy(),
+            "below": self._below,
+            "latest": self._latest,
+            "low": self._low.state(),
+        }
 
     def restore(self, state: State) -> None:
         """Go on from an earlier `state`."""
@@ -83,6 +99,7 @@ class Gauge:
         if counts.shape != self._counts.shape:
             raise ValueError("the counts of another gauge")
         self._counts, self._below = counts.copy(), int(state["below"])
+        self._latest = float(state["latest"])
         self._low.restore(state["low"])
 
     @staticmethod

@@ -128,13 +128,15 @@ class Session:
         """What the page shows in numbers and words; latencies in milliseconds."""
         meter = self._meter()
         recent = meter.recent()
+        report = self.pipeline.report()
         return {
             "state": self.source.state,
             "fps": meter.rate(),
             "p50": recent and recent.p50_s * 1000,
             "p95": recent and recent.p95_s * 1000,
             "p99": recent and recent.p99_s * 1000,
-            "dropped": self.pipeline.report().dropped + getattr(self.source, "overwritten", 0),
+            "confidence": report.gauges[0].latest if report.gauges else None,
+            "dropped": report.dropped + getattr(self.source, "overwritten", 0),
             "recording": self._clips.is_recording,
             "notice": self._clips.said or self.budget.said,
             "presets": list(PRESETS),
@@ -158,7 +160,7 @@ class Session:
             latency = meter.all()
             if latency is not None:
                 lines.append(f"{meter.name}: {latency} (p50 / p95 / p99) of {latency.pictures}")
-        return "\n".join(lines)
+        return "\n".join([*lines, *report.told_gauges()])
 
     def _meter(self) -> Meter:
         """Of what somebody sees, where somebody does."""

@@ -27,6 +27,7 @@ def test_quantiles_are_those_of_the_numbers() -> None:
 def test_one_frame_is_every_quantile() -> None:
     reading = noted(0.25).read()
     assert reading is not None and {value for _, value in reading.quantiles} == {0.25}
+    assert reading.latest == 0.25
 
 
 def test_low_frames_are_told_in_stretches() -> None:

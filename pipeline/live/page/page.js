@@ -86,6 +86,8 @@ function tell(figures) {
   for (const name of ["p50", "p95", "p99"]) {
     $(name).textContent = figures[name] === null ? "–" : `${Math.round(figures[name])} ms`;
   }
+  const sure = figures.confidence;
+  $("confidence").textContent = sure === null ? "–" : sure.toFixed(2);
   $("dropped").textContent = figures.dropped;
   if (figures.notice && figures.notice !== tell.last) notice(figures.notice);
   tell.last = figures.notice;

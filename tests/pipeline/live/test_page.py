@@ -138,6 +138,7 @@ def test_figures_tell_rate_latency_and_state() -> None:
         assert figures["state"] == "a grey wall"
         assert 0 < figures["p50"] <= figures["p95"] <= figures["p99"] <= 1000 * age_s(begin)
         assert figures["dropped"] >= 0
+        assert 0 <= figures["confidence"] <= 1
         assert figures["presets"] == ["fast", "balanced", "quality"]
 
     begin = now()
