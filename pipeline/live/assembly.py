@@ -18,6 +18,7 @@ from tpvideo.pipeline.live.view import LiveView
 from tpvideo.pipeline.runner import Pipeline, read
 from tpvideo.stages import geometry
 from tpvideo.stages.face import FaceCrop, PoseSmoother
+from tpvideo.stages.head_memory import HeadMemory
 from tpvideo.stages.invert import Inversion
 from tpvideo.stages.live import TIME_BASE, LiveSource
 from tpvideo.stages.matting import Matting
@@ -57,7 +58,7 @@ def assemble(
     device, dtype = machine.device, machine.dtype
     matting = app.matting_stage(settings, machine, networks)
     face = FaceCrop(networks.finder, choose=settings.face, smooth=settings.smooth, is_one_shot=True)
-    memory = app.head_memory(settings, networks.triplane)
+    memory = HeadMemory(settings.smooth)
     inversion = Inversion(networks.triplane, device=device, dtype=dtype, batch=1, memory=memory)
     view = app.novel_view(settings, machine, networks.triplane)
     live_view = LiveView(view, panel, float(TIME_BASE))
@@ -67,13 +68,12 @@ def assemble(
             face.smoother = PoseSmoother(controls.smooth)
         if isinstance(matting, Matting):
             matting.smooth = controls.smooth
-        if memory is not None:
-            memory.smooth = controls.smooth
+        memory.smooth = controls.smooth
 
     _warm_up(inversion, live_view)
+    heads = app.posed(read(source), matting, Steered(face, panel, steer)).then(inversion)
     return (
-        app.posed(read(source), matting, Steered(face, panel, steer))
-        .then(inversion)
+        app.edited(heads, settings, machine, networks)
         .then(live_view)
         .into(
             sink,

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from click.testing import CliRunner
 from films import frame_times
-from livekit import Pictures, session, settings
+from livekit import Pictures, networks, session, settings
 from synthetic import write_clip
 
 from tpvideo.pipeline.errors import ConfigError, MissingExtraError
@@ -20,6 +21,8 @@ from tpvideo.pipeline.live.latency import Budget
 from tpvideo.pipeline.live.session import Session, Wanted
 from tpvideo.pipeline.live.wishes import parse_delay, parse_size
 from tpvideo.stages.paced import PacedFile
+from tpvideo.weights import directions
+from tpvideo.weights.directions import Direction, Directions
 
 
 def test_a_recorded_session_keeps_the_moments_at_which_its_frames_were_taken(
@@ -63,6 +66,19 @@ def test_a_film_as_camera_ends_the_session_when_it_ends(tmp_path: Path) -> None:
     assert 1 <= report.frames <= 6
     assert not report.is_stopped
     assert (tmp_path / "out.mp4").exists()
+
+
+def test_faces_are_edited_live_as_well(tmp_path: Path) -> None:
+    """The directions are said to be of the model that the settings name."""
+    path = tmp_path / "found.safetensors"
+    smile = Direction("latents", torch.ones(6, 16), "by hand", (0, 5))
+    directions.write(path, Directions(directions.generator_of("default"), "tiny", {"smile": smile}))
+    wanted = settings(edit=(("smile", 1.5),), directions=str(path))
+    source = PacedFile(write_clip(tmp_path / "talk.mp4", 6))
+    made = Session(
+        source, wanted, Controls(), Wanted(record=tmp_path / "out.mp4"), networks(), print
+    )
+    assert "edit" in [timing.stage for timing in made.run().timings]
 
 
 def test_a_session_can_be_given_a_time(tmp_path: Path) -> None:
