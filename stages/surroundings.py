@@ -153,7 +153,7 @@ def empty_room(rgb: Image, face: Face, plate: Plate) -> Room:
     hidden = Pillow.fromarray(lay(_levels(person), coarse_from, place))
     here = Pillow.fromarray(np.ascontiguousarray(rgb[place.rows, place.columns]))
     emptied = Pillow.composite(Pillow.fromarray(filled), here, hidden)
-    plate.add(rgb, lay(_levels((outside > 0.99).float()), coarse_from, place), place)
+    plate.add(rgb, lay(_levels((outside > 0.5).float()), coarse_from, place), place)
     return Room(np.asarray(emptied), place.top, place.left)
 
 
