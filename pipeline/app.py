@@ -205,7 +205,7 @@ def inverted(
         device=machine.device,
         dtype=machine.dtype,
         batch=machine.batch,
-        memory=head_memory(settings, networks.triplane),
+        memory=HeadMemory(settings.smooth),
         min_confidence=settings.min_confidence,
         first_every=PRESET_THRIFT[settings.preset].first_every,
     )
@@ -213,11 +213,6 @@ def inverted(
     if settings.layout == "frame" or settings.background == "source":
         faces = faces.then(Surroundings())
     return edited(faces.then(inversion), settings, machine, networks)
-
-
-def head_memory(settings: Settings, network: TriPlaneNet) -> HeadMemory | None:
-    """What remembers the hidden side of a face, for models that have a mean head."""
-    return HeadMemory(network, settings.smooth) if network.canonical else None
 
 
 def edited(

@@ -103,6 +103,15 @@ class Posed:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Earlier:
+    """The same head in an earlier frame, which saw the side that is hidden now."""
+
+    face: Face
+    share: float
+    """0..1, how far it counts."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Head:
     """A face lifted into 3D, on the device that computed it."""
 
@@ -118,6 +127,8 @@ class Head:
     motion: Any = None
     """torch [3, h, w] by how much the edited surface was elsewhere before; None where it stayed,
     or where that is not known."""
+    earlier: Earlier | None = None
+    """What is remembered of its hidden side; None for nothing, and once it is edited."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -78,6 +78,19 @@ class Layers(NamedTuple):
     """[B, 3, L, L] over the crop: the person's colours, continued beyond the rim."""
 
 
+class Recalled(NamedTuple):
+    """Earlier frames of the same heads, which saw what is hidden now."""
+
+    crops: Sequence[Image]
+    """B crops [S, S, 3]."""
+    mattes: Sequence[Image]
+    """B mattes [S, S] of them."""
+    labels: Tensor
+    """[B, 25] their cameras."""
+    shares: Tensor
+    """[B, 1, 1, 1] 0..1, how far each counts."""
+
+
 class _Found(NamedTuple):
     """Where a source shows points, and how far it is to be believed; all at the side L."""
 
@@ -97,6 +110,7 @@ def sharpen(
     mattes: Sequence[Image],
     source_labels: Tensor,
     edited: EditedView | None = None,
+    recalled: Recalled | None = None,
 ) -> Layers:
     """What the source's own detail on a rendered picture is made of; paint.py lays it together.
 
@@ -108,6 +122,7 @@ def sharpen(
         mattes: B mattes [S, S] of them.
         source_labels: [B, 25] the cameras of the crops.
         edited: what edits left of it; None where there were none.
+        recalled: what is remembered of the heads' hidden sides; None for nothing.
     """
     side = target.fine * target.depth.shape[-1]
     points, toward = _surface(target, side)
@@ -127,7 +142,13 @@ def sharpen(
         shown = opaque * edited.share(right)
     trust = own.trust * _agreement(own.rgba[:, :3], coarse) * shown
     trust = (_blur(trust, 1) / SURE).clamp(max=1) * (trust > 0.01)
-    correction = _spread(own.rgba[:, :3] - coarse, trust)
+    correction = enlarged(_spread(own.rgba[:, :3] - coarse, trust), side)
+    known = torch.zeros_like(trust)
+    if recalled is not None:
+        then = _find_then(points, normals, toward, opaque > 0.5, recalled, side)
+        known = then.trust * _agreement(then.rgba[:, :3], coarse) * opaque
+        known = _blur(known, 1) * (1 - trust)
+        correction = correction + _soft(then.rgba[:, :3] - coarse - correction, known)
     same = enlarged(_sameness(target.labels, source_labels), side) * _inside(own.grid)
     hull = _hull(points, toward, source_labels, small)
     if edited is not None:
@@ -139,8 +160,8 @@ def sharpen(
     opposite = points.new_tensor([-1.0, 1.0, 1.0])[:, None, None]
     mirrored = (points * opposite, normals * opposite, toward * opposite)
     other = _find(*mirrored, source_labels, nearest, small)
-    tone = _coarse(coarse + enlarged(correction, side) - other.rgba[:, :3])
-    share = _blur(other.trust * other.rgba[:, 3:] * shown, 2)
+    tone = _coarse(coarse + correction - other.rgba[:, :3])
+    share = _blur(other.trust * other.rgba[:, 3:] * shown, 2) * (1 - known)
     return Layers(
         picture=rendered + enlarged(correction, rendered.shape[-1]),
         alphas=torch.minimum(alphas, enlarged(hull, alphas.shape[-1])),
@@ -202,6 +223,24 @@ def _find(
     matte = (rgba[:, 3:] - 0.5).mul(2).clamp(0, 1)
     trust = torch.exp(-(behind**2)) * facing * matte * _inside(grid)
     return _Found(grid, trust, rgba)
+
+
+def _find_then(
+    points: Tensor, normals: Tensor, toward: Tensor, solid: Tensor, recalled: Recalled, side: int
+) -> _Found:
+    """Look points up in the remembered frames, as far as these count; arguments as for `_find` and
+    `_nearest`."""
+    small, _ = _cut_out(recalled.crops, recalled.mattes, side, points.device)
+    nearest = _nearest(points, solid, recalled.labels, side // 2)
+    then = _find(points, normals, toward, recalled.labels, nearest, small)
+    return then._replace(trust=then.trust * recalled.shares)
+
+
+def _soft(difference: Tensor, trust: Tensor) -> Tensor:
+    """The difference [B, 3, L, L] where it is trusted, without fine structure: the head has moved
+    its features since, and its colours stay."""
+    both = _blur(torch.cat([difference * trust, trust], dim=1), 3)
+    return trust * both[:, :-1] / (both[:, -1:] + 0.05)
 
 
 def _inside(grid: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from fractions import Fraction
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -50,7 +50,7 @@ class Inversion(Stage[Posed, Inverted]):
         network: in evaluation mode on `device`.
         dtype: of convolutions and matrix products.
         batch: most faces inverted together.
-        memory: of what earlier frames of a shot saw better; None leaves every frame to itself.
+        memory: of what earlier frames of a shot saw; None leaves every frame to itself.
         min_confidence: heads that are less sure pass by like frames without a face.
         first_every: the first branch looks at every n-th frame of a shot only; from 2 on, frames
             are inverted one by one. See first_branch.py.
@@ -78,7 +78,6 @@ class Inversion(Stage[Posed, Inverted]):
         self.gauge = Gauge("confidence", least=min_confidence, low_at=LOW)
         """How sure each head is; see confidence.py."""
         self.linger_s = linger_s
-        self.time_base = Fraction(1)
         self._halving = Halving(self.name)
         self._before: tuple[Face, Head] | None = None
 
@@ -94,7 +93,6 @@ class Inversion(Stage[Posed, Inverted]):
 
     def open(self, info: StreamInfo) -> StreamInfo:
         """Start anew: nothing is remembered of an earlier stream."""
-        self.time_base = info.time_base
         self._before = None
         self.gauge.clear()
         self._forget()
@@ -163,7 +161,7 @@ class Inversion(Stage[Posed, Inverted]):
             return head
         if item.cut:
             self.memory.forget()
-        return self.memory(head, face, float(item.stamp.pts * self.time_base))
+        return replace(head, earlier=self.memory(face))
 
     def _last_face(self) -> Face | None:
         return None if self._before is None else self._before[0]

@@ -23,6 +23,7 @@ from tpvideo.stages import geometry, pixels
 from tpvideo.stages.backdrop import Backdrop, Plain
 from tpvideo.stages.detail import Seen, sharpen
 from tpvideo.stages.edited_detail import EditedView, unchanged
+from tpvideo.stages.head_memory import recalled
 from tpvideo.stages.invert import in_precision
 from tpvideo.stages.memory import Halving
 from tpvideo.stages.neck import turned_labels
@@ -232,7 +233,8 @@ class NovelView(Stage[Inverted, Rendered]):
             faces = [face for _, face in seen]
             crops, mattes = [face.crop for face in faces], [face.alpha for face in faces]
             cameras = torch.from_numpy(np.stack([face.camera for face in faces])).to(self.device)
-            layers = sharpen(colours, alphas, target, crops, mattes, cameras, edited)
+            known = recalled([item.head for item in items if item.head], faces, self.device)
+            layers = sharpen(colours, alphas, target, crops, mattes, cameras, edited, known)
             sources = [source_of(rgb, face, self.size) for rgb, face in seen]
             if self.device.type == "cpu" and has_kernel():
                 behind = [self._behind(*each) for each in seen] if self.backdrop else None

@@ -12,7 +12,7 @@ from tiny import labels
 from torch import Tensor
 
 from tpvideo.stages import geometry
-from tpvideo.stages.detail import Seen, sharpen
+from tpvideo.stages.detail import Recalled, Seen, sharpen
 from tpvideo.stages.face import cut_face
 from tpvideo.stages.networks.volume import camera_rays
 from tpvideo.stages.paint import has_kernel, of_crop, paint, paint_on, source_of
@@ -346,3 +346,35 @@ def test_a_place_in_the_crop_is_the_same_place_in_the_frame() -> None:
     for x, y in ((-1, -1), (0, 0), (0.5, -0.25)):
         in_crop = np.array([(x + 1) * 16, (y + 1) * 16, 1])
         np.testing.assert_allclose(place @ [x, y, 1], face.image_from_crop @ in_crop)
+
+
+def recalling(share: float) -> Recalled:
+    """A frame from the front, in which the wall has the texture's colours in another light."""
+    crop, _, _, source = scene(0.0)
+    picture = to_images(crop * 2 - 1 - 0.1)
+    return Recalled(
+        picture, to_images(SOLID * 2 - 1), source.labels, torch.full((1, 1, 1, 1), share)
+    )
+
+
+def test_what_no_frame_shows_now_has_the_colours_that_an_earlier_one_saw() -> None:
+    _, truth, target, _ = scene(0.2)
+    rendered = torch.full_like(truth, 0.5)
+    blank = np.zeros((CROP, CROP, 3), np.uint8), np.zeros((CROP, CROP), np.uint8)  # nobody is there
+    behind = labels((0.0, 0.0))
+    args = (rendered, OPAQUE, target, [blank[0]], [blank[1]], behind)
+    without = sharpen(*args).picture
+    assert torch.equal(sharpen(*args, recalled=recalling(0.0)).picture, without)
+    found = sharpen(*args, recalled=recalling(1.0)).picture
+    slope = coarse(truth) - 0.05
+    assert (found - slope)[INNER].abs().mean() < 0.3 * (without - slope)[INNER].abs().mean()
+
+
+def test_what_the_frame_shows_does_not_change_by_what_is_remembered() -> None:
+    crop, truth, target, source = scene(0.2)
+    args = (coarse(truth), OPAQUE, target, to_images(crop * 2 - 1), to_images(SOLID * 2 - 1))
+    alone = sharpen(*args, source.labels)
+    both = sharpen(*args, source.labels, recalled=recalling(1.0))
+    assert torch.equal(both.own, alone.own)
+    apart = (both.picture - alone.picture).abs() * (alone.own[:, 2:3] > 0.99)
+    assert float(apart[INNER].max()) < 0.02

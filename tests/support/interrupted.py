@@ -77,7 +77,7 @@ def main() -> None:
 def render(source: Path, target: Path, **settings: Any) -> Report:
     """The same run in this process, to its end."""
     import torch
-    from tiny import remembering_network
+    from tiny import tiny_network
 
     from tpvideo.pipeline import app, runner
     from tpvideo.pipeline.config import Settings
@@ -85,7 +85,7 @@ def render(source: Path, target: Path, **settings: Any) -> Report:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runner, "CHECKPOINT_FRAMES", (SEGMENT_FRAMES, SEGMENT_FRAMES))
         torch.manual_seed(3)
-        networks = app.Networks(remembering_network(), BrightSpot())
+        networks = app.Networks(tiny_network(), BrightSpot())
         chosen = Settings(**{**SETTINGS, **settings})
         return app.assemble(source, target, chosen, networks).run()
 

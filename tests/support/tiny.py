@@ -66,15 +66,6 @@ def tiny_network(*, seed: int = 0, **changes: Any) -> TriPlaneNet:
     return network.requires_grad_(False).eval()
 
 
-def remembering_network() -> TriPlaneNet:
-    """The tiny network with a mean head: a paraboloid, whose sides turn away from a camera."""
-    network = tiny_network(canonical=True)
-    side = network.side
-    cells = ((torch.arange(side) + 0.5) / side - 0.5) * network.decoder.box
-    network.surface.copy_(0.25 - 2.5 * (cells**2 + cells[:, None] ** 2))
-    return network
-
-
 def labels(*angles: tuple[float, float]) -> Tensor:
     """[B, 25] label cameras at (yaw, pitch) in radians."""
     cameras = [geometry.label(geometry.label_camera(yaw, pitch)) for yaw, pitch in angles]
