@@ -214,7 +214,8 @@ def _note(out: Path) -> Verdict:
     if note is None:
         return Verdict("note", True, "none that says how it was made")
     angles = f"yaw {note.yaw_rad:.4g}, pitch {note.pitch_rad:.4g}"
-    return Verdict("note", True, f"synthetic view by tpvideo {note.version}, {angles}")
+    edits = "".join(f", {name} {strength:+g}" for name, strength in note.edit)
+    return Verdict("note", True, f"synthetic view by tpvideo {note.version}, {angles}{edits}")
 
 
 def _clock(moment_s: Fraction, wanted: Contents) -> str:

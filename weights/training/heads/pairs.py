@@ -136,7 +136,7 @@ def _write(out: Path, pack: Pack, seeds: range) -> None:
         for name, views in pair_views(pack, seed).items():
             try:
                 (out / name).mkdir(parents=True, exist_ok=True)
-                np.savez(out / name / f"{seed:07d}.npz", **views)
+                np.savez(out / name / f"{seed:07d}.npz", allow_pickle=False, **views)
             except OSError as error:
                 raise OutputError(out, error.strerror or str(error)) from error
 
