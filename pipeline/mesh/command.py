@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tpvideo.pipeline.editing.faces import Studio
     from tpvideo.pipeline.mesh.heads import Lifted, Shape
     from tpvideo.stages.mesh import Mesh
+    from tpvideo.weights.evaluation.surfaces import Reference
 
 
 @click.command(
@@ -210,6 +211,7 @@ class Errand:
         """Do it all; what there is to say of it, line by line."""
         from tpvideo.pipeline.mesh.heads import lifted, mesh_of, posed_at
 
+        truth = self._reference(studio)
         posed, face = posed_at(studio, self.source, self.frame)
         said: list[str] = []
         made: list[tuple[Lifted, Mesh]] = []
@@ -222,8 +224,8 @@ class Errand:
                 f"density {level:.3g}"
             )
         said += self._written(studio, *made[0])
-        if self.reference is not None:
-            said += self._compared(studio, made)
+        if truth is not None:
+            said += self._compared(studio, made, truth)
         return said
 
     def _written(self, studio: Studio, head: Lifted, found: Mesh) -> list[str]:
@@ -236,14 +238,20 @@ class Errand:
             write_turntable(studio, head, found, self.turntable)
         return [f"wrote {path}" for path in (*self.targets, self.turntable) if path is not None]
 
-    def _compared(self, studio: Studio, made: Sequence[tuple[Lifted, Mesh]]) -> list[str]:
-        from tpvideo.pipeline.mesh.comparison import compared, heat_map, table
+    def _reference(self, studio: Studio) -> Reference | None:
         from tpvideo.pipeline.mesh.reference import read_reference
+
+        if self.reference is None:
+            return None
+        return read_reference(self.reference, studio.networks.finder, self.landmarks)
+
+    def _compared(
+        self, studio: Studio, made: Sequence[tuple[Lifted, Mesh]], truth: Reference
+    ) -> list[str]:
+        from tpvideo.pipeline.mesh.comparison import compared, heat_map, table
         from tpvideo.stages.mesh_files import save_image
 
-        assert self.reference is not None
         finder = studio.networks.finder
-        truth = read_reference(self.reference, finder, self.landmarks)
         results = [
             (head.method, found, compared(head, found, truth, finder)) for head, found in made
         ]

@@ -16,12 +16,14 @@ from tpvideo.pipeline.mesh.picture import drawing, picture
 from tpvideo.stages import geometry
 from tpvideo.stages.facefinder import FaceBox, Finder
 from tpvideo.stages.geometry import Array
+from tpvideo.stages.media import expect_file
 from tpvideo.stages.mesh import Mesh
 from tpvideo.weights.evaluation.mesh import Triangles, depth_map
 from tpvideo.weights.evaluation.mesh_formats import read_mesh
 from tpvideo.weights.evaluation.scan import Scan
 from tpvideo.weights.evaluation.surfaces import Reference
 
+CAMERAS = "cameras.json"
 LOOK_PX = 512
 """Side of the pictures and depth maps that landmarks are read from."""
 REACH = 0.03
@@ -39,7 +41,9 @@ def read_reference(path: Path, finder: Finder, landmarks: Path | None) -> Refere
         ConfigError: cameras.json is not as it should be.
         NoFaceError: no face is found.
     """
-    if landmarks is None and (path.parent / "cameras.json").is_file():
+    expect_file(path)
+    is_scan = path.suffix.lower() == ".glb" and (path.parent / CAMERAS).is_file()
+    if landmarks is None and is_scan:
         return _of_scan(Scan.read(path.parent, 2), finder)
     points, triangles = read_mesh(path)
     if landmarks is not None:

@@ -14,6 +14,7 @@ from ballvolume import ball_network
 from PIL import Image
 from scans import LOOK, UNIT, save_scan
 from small_run import OneFace
+from tiny import tiny_network
 
 from tpvideo.pipeline import app, cli
 from tpvideo.pipeline.errors import InputError, NoFaceError
@@ -158,6 +159,30 @@ def test_what_cannot_be_done_is_said(
     code, _, complaints = run(capsys, still, *options)
     assert code in (1, 2) and reason in complaints
     assert [path.name for path in still.parent.iterdir()] == ["still.png"]
+
+
+def test_networks_such_as_the_published_one_have_a_surface_too(
+    still: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = tiny_network(
+        image_channels=3, mapping=True, noise=True, axes="eg3d", box=1.0, near=2.25, far=3.3
+    )
+    monkeypatch.setattr(app, "load_networks", lambda *_: app.Networks(network, OneFace()))
+    target, film = still.with_name("head.obj"), still.with_name("turn.mp4")
+    options = ("--whole", "--level", -6, "--turntable", film, "--size", 64)  # about the median
+    code, _, complaints = run(capsys, still, "-o", target, *options)
+    assert code == 0, complaints
+    assert len(read_mesh(target)[1]) > 10 and film.is_file()
+
+
+def test_an_absent_reference_is_said_before_the_inversion(
+    still: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "tpvideo.pipeline.mesh.heads.lifted", lambda *_: pytest.fail("work was begun")
+    )
+    code, _, complaints = run(capsys, still, "--reference", still.with_name("scan.glb"))
+    assert code == 1 and "scan.glb: no such file" in complaints
 
 
 def test_a_missing_extra_is_said_before_any_work(
