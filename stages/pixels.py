@@ -14,10 +14,18 @@ from tpvideo.pipeline.frame import Image
 def to_tensor(images: Sequence[Image], device: torch.device | str = "cpu") -> Tensor:
     """[B, 3, H, W] float32 in -1..1 from B pictures [H, W, 3] of one size, or [B, 1, H, W]
     from B mattes [H, W]."""
-    stacked = torch.from_numpy(np.stack(images)).to(device)
+    stacked = uploaded(torch.from_numpy(np.stack(images)), device)
     if stacked.ndim == 3:
         stacked = stacked[..., None]
     return stacked.permute(0, 3, 1, 2).float().mul_(2 / 255).sub_(1)
+
+
+def uploaded(values: Tensor, device: torch.device | str) -> Tensor:
+    """A tensor of the host on a device. To a GPU it is copied beside what runs there, and the host
+    does not wait."""
+    if torch.device(device).type != "cuda":
+        return values.to(device)
+    return values.pin_memory().to(device, non_blocking=True)
 
 
 def to_images(pictures: Tensor) -> list[Image]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
 from tpvideo.stages import pixels
@@ -50,3 +51,13 @@ def test_the_given_pictures_are_left_alone() -> None:
     values = torch.zeros(1, 3, 2, 2)
     pixels.to_images(values)
     assert (values == 0).all()
+
+
+@pytest.mark.gpu
+def test_pictures_arrive_on_a_gpu_as_they_left() -> None:
+    random = np.random.default_rng(0)
+    pictures = [random.integers(0, 256, (64, 48, 3), dtype=np.uint8) for _ in range(8)]
+    there = [pixels.to_tensor(pictures[at : at + 2], "cuda") for at in range(0, 8, 2)]
+    assert all(tensor.is_cuda for tensor in there)
+    for tensor, at in zip(there, range(0, 8, 2), strict=True):
+        np.testing.assert_array_equal(pixels.to_images(tensor)[1], pictures[at + 1])
