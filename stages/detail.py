@@ -145,10 +145,9 @@ def sharpen(
     correction = enlarged(_spread(own.rgba[:, :3] - coarse, trust), side)
     known = torch.zeros_like(trust)
     if recalled is not None:
-        then = _find_then(points, normals, toward, opaque > 0.5, recalled, side)
-        known = then.trust * _agreement(then.rgba[:, :3], coarse) * opaque
-        known = _blur(known, 1) * (1 - trust)
-        correction = correction + _soft(then.rgba[:, :3] - coarse - correction, known)
+        seen = (coarse, coarse + correction, opaque, trust)
+        found = _recall(recalled, points, normals, toward, *seen)
+        correction, known = correction + enlarged(found[0], side), enlarged(found[1], side)
     same = enlarged(_sameness(target.labels, source_labels), side) * _inside(own.grid)
     hull = _hull(points, toward, source_labels, small)
     if edited is not None:
@@ -225,22 +224,25 @@ def _find(
     return _Found(grid, trust, rgba)
 
 
-def _find_then(
-    points: Tensor, normals: Tensor, toward: Tensor, solid: Tensor, recalled: Recalled, side: int
-) -> _Found:
-    """Look points up in the remembered frames, as far as these count; arguments as for `_find` and
-    `_nearest`."""
+def _recall(recalled: Recalled, *surface: Tensor) -> tuple[Tensor, Tensor]:
+    """What remembered frames add [B, 3, L/2, L/2] to the colours, without fine structure (features
+    have moved since, colours stay), and how far, 0..1, they are trusted [B, 1, L/2, L/2].
+
+    Args:
+        surface: points, normals, toward (as for `_find`), the volume's colours, these corrected
+            [B, 3, L, L], opacity and trust in the frame's own colours [B, 1, L, L], 0..1.
+    """
+    points, normals, toward, coarse, corrected, opaque, own = (
+        F.avg_pool2d(each, 2) for each in surface
+    )
+    side = points.shape[-1]
     small, _ = _cut_out(recalled.crops, recalled.mattes, side, points.device)
-    nearest = _nearest(points, solid, recalled.labels, side // 2)
+    nearest = _nearest(points, opaque > 0.5, recalled.labels, side // 2)
     then = _find(points, normals, toward, recalled.labels, nearest, small)
-    return then._replace(trust=then.trust * recalled.shares)
-
-
-def _soft(difference: Tensor, trust: Tensor) -> Tensor:
-    """The difference [B, 3, L, L] where it is trusted, without fine structure: the head has moved
-    its features since, and its colours stay."""
-    both = _blur(torch.cat([difference * trust, trust], dim=1), 3)
-    return trust * both[:, :-1] / (both[:, -1:] + 0.05)
+    trust = then.trust * _agreement(then.rgba[:, :3], coarse) * recalled.shares
+    trust = _blur(trust, 1) * opaque * (1 - own)
+    both = _blur(torch.cat([(then.rgba[:, :3] - corrected) * trust, trust], dim=1), 1)
+    return trust * both[:, :-1] / (both[:, -1:] + 0.05), trust
 
 
 def _inside(grid: Tensor) -> Tensor:
