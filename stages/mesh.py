@@ -34,9 +34,9 @@ class Mesh:
 
     def normals(self) -> Array:
         """[N, 3] unit vectors outward, triangles weighted by area; 0 for vertices in none."""
-        summed = np.zeros_like(self.points)
+        summed, across = np.zeros_like(self.points), self._across()
         for corner in self.triangles.T:
-            np.add.at(summed, corner, self._across())
+            np.add.at(summed, corner, across)
         return np.asarray(summed / np.linalg.norm(summed, axis=1, keepdims=True).clip(1e-20))
 
     def areas(self) -> Array:

@@ -24,6 +24,13 @@ from tpvideo.stages.pictures import output_errors, part_of, save_picture
 
 Coloured = NDArray[np.uint8]
 
+INDICES = "indices"
+MATTE = {
+    "pbrMetallicRoughness": {"metallicFactor": 0, "roughnessFactor": 1},
+    "doubleSided": True,  # an open surface: seen from inside, it should not vanish
+}
+"""Of glTF."""
+
 
 def save_mesh(mesh: Mesh, target: Path) -> None:
     """Write a mesh as its suffix says; it appears under its name only when whole.
@@ -67,7 +74,7 @@ def writer_for(target: Path) -> Callable[[Mesh], bytes]:
     """
     known = {".ply": ply, ".obj": obj, ".glb": glb}
     if target.suffix.lower() not in known:
-        raise OutputError(target, f"a mesh's suffix must be one of {' '.join(known)}")
+        raise OutputError(target, f"the suffix of a mesh must be one of {' '.join(known)}")
     return known[target.suffix.lower()]
 
 
@@ -105,45 +112,49 @@ def obj(mesh: Mesh) -> bytes:
 
 def glb(mesh: Mesh) -> bytes:
     """Binary glTF 2.0, one mesh of one primitive; colours linear, as glTF has them."""
-    points = mesh.points.astype("<f4")
-    arrays: list[tuple[str, NDArray[np.generic], int, str]] = [
-        ("indices", mesh.triangles.astype("<u4").reshape(-1, 1), 5125, "SCALAR"),
-        ("POSITION", points, 5126, "VEC3"),
-        ("NORMAL", mesh.normals().astype("<f4"), 5126, "VEC3"),
-    ]
-    if mesh.colours is not None:
-        opaque = np.full((len(points), 4), 65535, "<u2")
-        opaque[:, :3] = np.round(65535 * linear(mesh.colours))
-        arrays.append(("COLOR_0", opaque, 5123, "VEC4"))
+    arrays = _gltf_arrays(mesh)
     views, accessors, at = [], [], 0
-    for number, (name, array, component, kind) in enumerate(arrays):
-        target = 34963 if name == "indices" else 34962
+    for number, (name, (array, facts)) in enumerate(arrays.items()):
+        target = 34963 if name == INDICES else 34962
         views.append({"buffer": 0, "byteOffset": at, "byteLength": array.nbytes, "target": target})
-        accessor = {"bufferView": number, "componentType": component, "count": len(array)}
-        accessors.append({**accessor, "type": kind})
+        accessors.append({"bufferView": number, "count": len(array), **facts})
         at += array.nbytes  # each a whole number of four bytes
-    accessors[1] |= {"min": points.min(axis=0).tolist(), "max": points.max(axis=0).tolist()}
-    if mesh.colours is not None:
-        accessors[3]["normalized"] = True
-    attributes = {name: number for number, (name, *_) in enumerate(arrays) if number}
-    material = {"pbrMetallicRoughness": {"metallicFactor": 0, "roughnessFactor": 1}}
+    attributes = {name: number for number, name in enumerate(arrays) if name != INDICES}
     tree = {
         "asset": {"version": "2.0", "generator": "tpvideo"},
         "scene": 0,
         "scenes": [{"nodes": [0]}],
         "nodes": [{"mesh": 0}],
         "meshes": [{"primitives": [{"attributes": attributes, "indices": 0, "material": 0}]}],
-        # An open surface: seen from inside, it should not vanish.
-        "materials": [{**material, "doubleSided": True}],
+        "materials": [MATTE],
         "accessors": accessors,
         "bufferViews": views,
         "buffers": [{"byteLength": at}],
     }
     told = json.dumps(tree).encode()
     told += b" " * (-len(told) % 4)
-    binary = b"".join(array.tobytes() for _, array, _, _ in arrays)
+    binary = b"".join(array.tobytes() for array, _ in arrays.values())
     chunks = _chunk(told, 0x4E4F534A) + _chunk(binary, 0x004E4942)
     return struct.pack("<4sII", b"glTF", 2, 12 + len(chunks)) + chunks
+
+
+def _gltf_arrays(mesh: Mesh) -> dict[str, tuple[NDArray[np.generic], dict[str, object]]]:
+    """What the file holds, in this order: arrays, and what their accessors say of them."""
+    points = mesh.points.astype("<f4")
+    bounds = {"min": points.min(axis=0).tolist(), "max": points.max(axis=0).tolist()}
+    found: dict[str, tuple[NDArray[np.generic], dict[str, object]]] = {
+        INDICES: (
+            mesh.triangles.astype("<u4").reshape(-1, 1), {"componentType": 5125, "type": "SCALAR"}
+        ),
+        "POSITION": (points, {"componentType": 5126, "type": "VEC3", **bounds}),
+        "NORMAL": (mesh.normals().astype("<f4"), {"componentType": 5126, "type": "VEC3"}),
+    }  # fmt: skip
+    if mesh.colours is not None:
+        opaque = np.full((len(points), 4), 65535, "<u2")
+        opaque[:, :3] = np.round(65535 * linear(mesh.colours))
+        facts = {"componentType": 5123, "type": "VEC4", "normalized": True}
+        found["COLOR_0"] = opaque, facts
+    return found
 
 
 def linear(colours: Coloured) -> NDArray[np.float64]:

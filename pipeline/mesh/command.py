@@ -194,18 +194,17 @@ class Errand:
 
     def _check_suffixes(self) -> None:
         from tpvideo.stages.codecs import MOVIE_FORMATS
+        from tpvideo.stages.mesh_files import writer_for
+        from tpvideo.stages.pictures import PICTURE_SUFFIXES
 
-        kinds = (
-            (self.targets, ("a mesh", (".ply", ".obj", ".glb"))),
-            ((self.turntable,), ("a turntable", tuple(MOVIE_FORMATS))),
-            ((self.heatmap,), ("a heat map", (".png", ".jpg", ".jpeg", ".webp"))),
-        )
-        for targets, (what, known) in kinds:
-            for target in targets:
-                if target is not None and target.suffix.lower() not in known:
-                    raise OutputError(
-                        target, f"the suffix of {what} must be one of {' '.join(known)}"
-                    )
+        for path in self.targets:
+            writer_for(path)
+        for target, what, known in (
+            (self.turntable, "a turntable", MOVIE_FORMATS),
+            (self.heatmap, "a heat map", PICTURE_SUFFIXES),
+        ):
+            if target is not None and target.suffix.lower() not in known:
+                raise OutputError(target, f"the suffix of {what} must be one of {' '.join(known)}")
 
     def run(self, studio: Studio, shape: Shape) -> list[str]:
         """Do it all; what there is to say of it, line by line."""

@@ -61,7 +61,7 @@ def test_glb_colours_are_linear_light() -> None:
 
 
 def test_a_suffix_that_is_not_known_is_named(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match=r"must be one of \.ply \.obj \.glb"):
+    with pytest.raises(OutputError, match=r"a mesh must be one of \.ply \.obj \.glb"):
         save_mesh(PYRAMID, tmp_path / "head.stl")
 
 
