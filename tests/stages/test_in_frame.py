@@ -16,6 +16,7 @@ from tpvideo.stages.in_frame import InFrame, composed, counts
 from tpvideo.stages.invert import Inversion
 from tpvideo.stages.render import NovelView
 from tpvideo.stages.surroundings import Surroundings
+from tpvideo.stages.views import SeveralViews
 
 INFO = StreamInfo(160, 120, Fraction(25), Fraction(1, 25), None)
 NETWORK = tiny_network()
@@ -131,3 +132,13 @@ def test_a_resumed_stage_still_knows_that_it_saw_a_face() -> None:
     list(made.process(inverted(frame(0))))
     later.restore(made.state())
     later.flush()
+
+
+def test_several_turns_share_one_room() -> None:
+    (item,) = inverted(frame(0))
+    views = SeveralViews([stage(), stage(yaw_rad=-0.3)])
+    assert views.open(INFO) == INFO
+    (found,) = views.process([item])
+    one, other = found.pictures
+    assert one.rgb.shape == other.rgb.shape == item.rgb.shape
+    assert not np.array_equal(one.rgb, other.rgb)
