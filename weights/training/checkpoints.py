@@ -54,9 +54,11 @@ def export(config: TrainingConfig, checkpoint: Path, target: Path, scores: str |
 
 def lighten(source: Path, target: Path) -> None:
     """A quarter of a checkpoint: weights and their average in float16, no state of the optimiser.
-    A run resumed from it warms up anew; it does not go on bit for bit."""
+    A run resumed from it warms up anew, a discriminator begins anew; it does not go on bit for
+    bit."""
     saved = read(source)
-    saved.pop("optimiser", None)
+    for name in ("optimiser", "adversary"):
+        saved.pop(name, None)
     for name in ("network", "average"):
         saved[name] = halved(saved[name])
     part = target.with_name(target.name + ".part")

@@ -16,6 +16,10 @@ WIDTH_KEYS = frozenset(
 )  # fmt: skip
 
 
+BORDER = 8
+"""Pixels at the rim of a super-resolved patch that are not judged: they lack neighbours."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Phase:
     """A stretch of training in which some parts learn and others are held."""
@@ -35,6 +39,9 @@ class Phase:
     generator: bool = True
     """The generator learns: its backbone with the first branch, its decoder and super-resolution
     always. False inverts a generator that was trained before, as the paper does."""
+    adversarial: float = 0.0
+    """Factor of the term for deceiving a discriminator (the table `adversary`), which learns beside
+    the model in this phase; 0 for none, as in the paper."""
 
     def __post_init__(self) -> None:
         if not (self.first or self.second):
@@ -92,6 +99,27 @@ class PaperWeights:
         if self.metric not in ("lpips-alex", "lpips-vgg", "face"):
             raise ConfigError(
                 f"paper.metric must be lpips-alex, lpips-vgg or face, got {self.metric}"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdversaryConfig:
+    """The discriminator of phases that have an `adversarial` term."""
+
+    rate: float = 1e-3
+    """Its learning rate."""
+    r1: float = 1.0
+    """Factor of the squared gradient at real pictures."""
+    r1_every: int = 16
+    """Steps between two times that this is worked out; it then counts as often."""
+    widths: tuple[int, ...] = (32, 64, 96, 128)
+    """Channels after each halving of the sides."""
+
+    def __post_init__(self) -> None:
+        if self.rate <= 0 or self.r1 < 0 or self.r1_every < 1 or not self.widths:
+            raise ConfigError(
+                "adversary: the rate must be positive, r1 at least 0, r1_every at least 1, and "
+                "there must be widths"
             )
 
 
@@ -157,6 +185,7 @@ class TrainingConfig:
     loss: LossWeights = field(default_factory=LossWeights)
     paper: PaperWeights | None = None
     """The paper's losses, where the settings have a table for them."""
+    adversary: AdversaryConfig = field(default_factory=AdversaryConfig)
 
     def __post_init__(self) -> None:
         for name, allowed in (
@@ -171,6 +200,11 @@ class TrainingConfig:
             raise ConfigError("a run needs a phase, and a batch of at least 2 for batch norm")
         if self.lanes < 1:
             raise ConfigError(f"lanes must be at least 1, got {self.lanes}")
+        smallest = 4 * self.patch - 2 * BORDER  # of the squares that are judged, pixels
+        if self.is_adversarial and smallest < 2 ** len(self.adversary.widths):
+            raise ConfigError(
+                "adversary: its squares are too small; fewer widths, or a larger patch"
+            )
         if sum(item.share for item in self.further) > 1:
             raise ConfigError("the shares of the further folders add up to more than 1")
 
@@ -201,6 +235,10 @@ class TrainingConfig:
             table["loss"] = LossWeights(**table.get("loss", {}))
             if table.get("paper") is not None:
                 table["paper"] = PaperWeights(**table["paper"])
+            adversary = dict(table.get("adversary", {}))
+            if "widths" in adversary:
+                adversary["widths"] = tuple(adversary["widths"])
+            table["adversary"] = AdversaryConfig(**adversary)
             table["further"] = tuple(
                 Share(folder=Path(item["folder"]), share=item["share"])
                 for item in table.get("further", ())
@@ -211,6 +249,11 @@ class TrainingConfig:
             return cls(**table)
         except (KeyError, TypeError) as cause:
             raise ConfigError(f"{source}: {cause}") from cause
+
+    @property
+    def is_adversarial(self) -> bool:
+        """Whether a phase has a discriminator."""
+        return any(phase.adversarial for phase in self.phases)
 
     @property
     def samples(self) -> int:

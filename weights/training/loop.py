@@ -15,6 +15,7 @@ from torch import nn
 from tpvideo.pipeline.errors import ConfigError
 from tpvideo.stages.networks.triplanenet import TriPlaneNet
 from tpvideo.weights.training import datasets, machine
+from tpvideo.weights.training.adversary import Adversary
 from tpvideo.weights.training.batch import Batch
 from tpvideo.weights.training.config import Phase, TrainingConfig
 from tpvideo.weights.training.critics import face_distance, load_critics
@@ -47,8 +48,15 @@ class Trainer:
             name: value.detach().clone() for name, value in self.network.state_dict().items()
         }
         distance = face_distance() if config.loss.perceptual else None
+        self.adversary = Adversary(config.adversary, 3) if config.is_adversarial else None
+        if self.adversary is not None:
+            self.adversary.to(device)
         self.view_terms = ViewTerms(
-            config.loss, patch=config.patch, dtype=self.dtype, perceptual=distance
+            config.loss,
+            patch=config.patch,
+            dtype=self.dtype,
+            perceptual=distance,
+            adversary=self.adversary,
         )
         self.paper_terms = _paper_terms(config)
         judges = nn.ModuleList(part for part in (distance, self.paper_terms) if part is not None)
@@ -159,7 +167,10 @@ class Trainer:
                 terms |= paper.branch("first", network.decoder, first, ws, batch)
             if paper is not None and phase.second:
                 terms |= paper.branch("second", network.decoder, planes, ws, batch)
-        return terms | self.view_terms(network.decoder, planes, ws, batch, self.random)
+        views = self.view_terms(
+            network.decoder, planes, ws, batch, self.random, adversarial=phase.adversarial
+        )
+        return terms | views
 
     @torch.no_grad()
     def _update_average(self) -> None:
@@ -189,6 +200,8 @@ class Trainer:
         }
         if self.paper_terms is not None and self.paper_terms.uncertainty is not None:
             saved["uncertainty"] = self.paper_terms.uncertainty.state_dict()
+        if self.adversary is not None:
+            saved["adversary"] = self.adversary.state_dict()
         part = path.with_suffix(".part")
         torch.save(saved, part)
         part.replace(path)
@@ -233,6 +246,8 @@ class Trainer:
         if "uncertainty" in saved and self.paper_terms is not None:
             assert self.paper_terms.uncertainty is not None
             self.paper_terms.uncertainty.load_state_dict(saved["uncertainty"])
+        if "adversary" in saved and self.adversary is not None:
+            self.adversary.load_state_dict(saved["adversary"])
         self.views.state = saved["views"]
         self.random.set_state(saved["random"].cpu())
 

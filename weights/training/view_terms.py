@@ -11,13 +11,11 @@ from torch import Tensor, nn
 
 from tpvideo.stages.networks.generator import Generator
 from tpvideo.stages.networks.volume import rays_through
+from tpvideo.weights.training.adversary import Adversary
 from tpvideo.weights.training.batch import Batch, Geometry
-from tpvideo.weights.training.config import LossWeights
+from tpvideo.weights.training.config import BORDER, LossWeights
 from tpvideo.weights.training.losses import clear_loss, depth_loss, image_loss, opaque_loss
 from tpvideo.weights.training.machine import autocast
-
-BORDER = 8
-"""Pixels at the rim of a super-resolved patch that are not judged: they lack neighbours."""
 
 
 class Term(NamedTuple):
@@ -40,6 +38,7 @@ class ViewTerms:
         patch: side of the rendered square, in pixels of the volume rendering.
         dtype: of the super-resolution's convolutions; the volume is always float32.
         perceptual: distance of pictures [B, 3, H, W] -> [B], for the term of that name.
+        adversary: learns from the squares, in phases that have such a term.
     """
 
     def __init__(
@@ -49,12 +48,19 @@ class ViewTerms:
         patch: int,
         dtype: torch.dtype,
         perceptual: nn.Module | None = None,
+        adversary: Adversary | None = None,
     ) -> None:
         self.weights, self.patch, self.dtype = weights, patch, dtype
-        self.perceptual = perceptual
+        self.perceptual, self.adversary = perceptual, adversary
 
     def __call__(
-        self, decoder: Generator, planes: Tensor, ws: Tensor, batch: Batch, random: torch.Generator
+        self,
+        decoder: Generator,
+        planes: Tensor,
+        ws: Tensor,
+        batch: Batch,
+        random: torch.Generator,
+        adversarial: float = 0.0,
     ) -> Terms:
         """Terms by name.
 
@@ -62,13 +68,14 @@ class ViewTerms:
             planes: [B, 3 C, H, W] float32.
             ws: [B, L, D].
             random: of the patches' places and the rays' jitter, on the CPU.
+            adversarial: factor of the term for deceiving the adversary, which learns with it.
         """
         w = self.weights
         terms: Terms = {}
         if batch.geometry is not None and (w.opaque or w.clear or w.colour):
             terms |= self._volume(decoder, planes, batch.geometry)
-        if w.image or w.raw or w.alpha or w.depth or w.perceptual:
-            terms |= self._patch(decoder, planes, ws, batch, random)
+        if w.image or w.raw or w.alpha or w.depth or w.perceptual or adversarial:
+            terms |= self._patch(decoder, planes, ws, batch, random, adversarial)
         return {name: term for name, term in terms.items() if term.weight}
 
     def _volume(self, decoder: Generator, planes: Tensor, known: Geometry) -> Terms:
@@ -86,7 +93,13 @@ class ViewTerms:
         }
 
     def _patch(
-        self, decoder: Generator, planes: Tensor, ws: Tensor, batch: Batch, random: torch.Generator
+        self,
+        decoder: Generator,
+        planes: Tensor,
+        ws: Tensor,
+        batch: Batch,
+        random: torch.Generator,
+        adversarial: float,
     ) -> Terms:
         """A random square of the target view, rendered and super-resolved."""
         w, side, count, whole = self.weights, self.patch, len(planes), decoder.raw_side
@@ -110,6 +123,9 @@ class ViewTerms:
         if self.perceptual is not None and w.perceptual:
             distance = self.perceptual(image[:, :3], wanted[:, :3]).mean()
             terms["perceptual"] = Term(w.perceptual, distance)
+        if self.adversary is not None and adversarial:
+            deceit = self.adversary(image[:, :3], wanted[:, :3])
+            terms["adversarial"] = Term(adversarial, deceit)
         if len(truth[0]) == 4:
             alpha = (view.alpha - (coarse[:, 3:] + 1) / 2).abs().mean()
             terms["alpha"] = Term(w.alpha, alpha)
