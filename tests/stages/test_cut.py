@@ -31,7 +31,7 @@ def test_every_pixel_comes_from_where_the_similarity_says(scale: float, angle: f
     crop = cut(ramp(250, 250), affine, 40).astype(float)
     rows, columns = np.mgrid[0:40, 0:40] + 0.5
     expected = np.stack([columns, rows], axis=-1) @ affine[:, :2].T + affine[:, 2] - 0.5
-    np.testing.assert_allclose(crop[..., :2], expected, atol=1.0)  # rounding, twice when shrunk
+    np.testing.assert_allclose(crop[..., :2], expected, atol=1.001)  # rounding, twice when shrunk
 
 
 def test_fine_stripes_turn_gray_when_shrunk() -> None:

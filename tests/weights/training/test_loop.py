@@ -87,14 +87,18 @@ def test_a_branch_held_after_it_learnt_does_not_move(views: Path, tmp_path: Path
 
 
 def test_training_lowers_the_loss(views: Path, tmp_path: Path) -> None:
+    """Always of the same heads, views and squares: how hard a sample is differs more than that."""
     phase = replace(FIRST, samples=10_000, rate=0.2, final=1.0)  # warm-up divides it by 100
     trainer = Trainer(settings(views, tmp_path, phases=(phase,)), CPU)
+    sample, places = trainer.views.state, trainer.random.get_state()
 
     def step() -> float:
+        trainer.views.state = sample
+        trainer.random.set_state(places)
         return sum(term.weight * term.value.item() for term in trainer.step(phase).values())
 
     losses = [step() for _ in range(12)]
-    assert sum(losses[-3:]) < 0.8 * sum(losses[:3])
+    assert losses[-1] < 0.8 * losses[0]
 
 
 def test_a_resumed_run_goes_on_bit_for_bit(views: Path, tmp_path: Path) -> None:
