@@ -171,6 +171,8 @@ def read(path: str | os.PathLike[str], model: str | os.PathLike[str]) -> Directi
 def _unpacked(name: str, facts: Mapping[str, object], tensors: Mapping[str, Tensor]) -> Direction:
     about, layers = str(facts["about"]), facts["layers"]
     motion = tensors.get(f"{name}.motion")
+    if motion is not None and (motion.dim() != 3 or len(motion) != 3):
+        raise ValueError(f"{name}.motion is not [3, h, w]")
     if facts["space"] == "planes":
         maps, mixes = tensors[f"{name}.maps"], tensors[f"{name}.mixes"]
         planes = torch.einsum("pcr,prhw->pchw", mixes, maps)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tpvideo.pipeline import config, progress
-from tpvideo.pipeline.errors import ConfigError
+from tpvideo.pipeline.errors import ConfigError, OutputError
 from tpvideo.pipeline.options import choice, parsed
 
 if TYPE_CHECKING:
@@ -217,6 +217,7 @@ def _discover(
     from tpvideo.pipeline.editing.faces import Studio, every_face
     from tpvideo.stages.networks.inverters_by_steps import inverter
 
+    find.check_target(target, settings.model)
     studio = Studio.load(settings)
     found = find.discovered(
         studio,
@@ -248,6 +249,7 @@ def _learn(
     if not name:
         raise click.UsageError("this task needs --name")
     config.Settings(edit=((name, 1.0),))  # refused here when it is no name
+    find.check_target(target, settings.model)
     found = find.told_apart(
         Studio.load(settings),
         with_it,
@@ -282,6 +284,8 @@ def _show(
     path = directions.locate(settings.directions, settings.model)
     known = directions.read(path, settings.model)
     known.shift([(direction, 1.0)], path)  # refused here when there is none
+    if not target.parent.is_dir():
+        raise OutputError(target, "its folder does not exist")
     studio = Studio.load(settings, is_lean=options["method"] == "encoder")
     sitters = [
         sheet.inverted(studio, name, seen, invert)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from tpvideo.pipeline.editing.faces import Studio, every_face, landmarks_of
-from tpvideo.pipeline.errors import ConfigError
+from tpvideo.pipeline.errors import ConfigError, OutputError
 from tpvideo.pipeline.frame import Face
 from tpvideo.stages.invert import in_precision
 from tpvideo.weights import directions, discovery
@@ -20,9 +20,6 @@ from tpvideo.weights.directions import Direction, Directions
 
 TOGETHER = 8
 """Faces encoded at once."""
-MOST = 20
-"""Most faces of one file that a direction is learnt from, if not said otherwise."""
-
 Item = TypeVar("Item")
 
 
@@ -32,8 +29,8 @@ def discovered(
     count: int,
     layers: discovery.Layers | None,
     *,
-    most: int = MOST,
-    samples: int = 10_000,
+    most: int,
+    samples: int,
 ) -> dict[str, Direction]:
     """Principal components c0, c1, ... of the latents of faces; of the generator's own samples
     where no path is given."""
@@ -54,9 +51,9 @@ def told_apart(
     space: directions.Space,
     layers: discovery.Layers | None,
     *,
-    ridge: float = 0.0,
-    most: int = MOST,
-    mirrored: bool = True,
+    ridge: float,
+    most: int,
+    mirrored: bool,
 ) -> Direction:
     """What tells the faces of one path from those of another."""
 
@@ -72,6 +69,14 @@ def told_apart(
         for path in (with_it, without)
     )
     return discovery.contrast(one, other, chosen, ridge=ridge)
+
+
+def check_target(path: Path, model: str) -> None:
+    """Raise what `keep` would raise after all the work."""
+    if path.exists():
+        directions.read(path, model)
+    elif not path.parent.is_dir():
+        raise OutputError(path, "its folder does not exist")
 
 
 def keep(path: Path, found: dict[str, Direction], model: str) -> Directions:

@@ -127,8 +127,10 @@ def test_a_model_file_and_a_damaged_header_are_no_directions(tmp_path: Path) -> 
         '{"a": {"space": "planes", "about": "", "layers": null}}',
         '{"a": {"space": "elsewhere", "about": "", "layers": [0, 1]}}',
         '{"a": {"space": "latents", "about": "", "layers": [0]}}',
+        '{"b": {"space": "latents", "about": "", "layers": [0, 5]}}',
     ):
-        save_file({"a": torch.zeros(6)}, path, metadata={**header, "directions": about})
+        tensors = {"a": torch.zeros(6), "b": torch.zeros(6, 16), "b.motion": torch.zeros(2, 4, 4)}
+        save_file(tensors, path, metadata={**header, "directions": about})
         with pytest.raises(WeightsError, match="is damaged"):
             directions.read(path, model)
 

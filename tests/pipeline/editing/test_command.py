@@ -250,6 +250,10 @@ def test_layers_and_faces_that_are_not_there_are_refused(
     assert "no such file or folder" in Ran(capsys, *task, tmp_path / "absent").complaint
     (tmp_path / "empty").mkdir()
     assert "no face in" in Ran(capsys, *task, tmp_path / "empty").complaint
+    lost = ("edit", heads, "--discover", "-o", tmp_path / "no" / "found", "--model", model)
+    assert "its folder does not exist" in Ran(capsys, *lost).complaint
+    in_the_way = ("edit", heads, "--discover", "-o", model, "--model", model)
+    assert "is no directions file" in Ran(capsys, *in_the_way).complaint
     (tmp_path / "bad.npz").write_bytes(b"nothing")
     assert "no synthetic heads" in Ran(capsys, *task, tmp_path / "bad.npz").complaint
     assert "--components" in Ran(capsys, *task, heads, "--components", 20).complaint
