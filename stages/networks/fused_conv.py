@@ -66,9 +66,10 @@ def can_fuse(dtype: torch.dtype) -> bool:
     picture = torch.ones(1, 16, 4, 4, dtype=dtype)
     try:
         with torch.inference_mode():
-            return FusedConv(conv, 0.1)(picture).shape == picture.shape
+            found: Tensor = FusedConv(conv, 0.1)(picture)
     except (AttributeError, RuntimeError, TypeError):
         return False
+    return found.shape == picture.shape
 
 
 def _pair(value: str | int | Sequence[int]) -> list[int]:
