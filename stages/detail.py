@@ -143,11 +143,10 @@ def sharpen(
     trust = own.trust * _agreement(own.rgba[:, :3], coarse) * shown
     trust = (_blur(trust, 1) / SURE).clamp(max=1) * (trust > 0.01)
     correction = enlarged(_spread(own.rgba[:, :3] - coarse, trust), side)
-    known = torch.zeros_like(trust)
     if recalled is not None:
         seen = (coarse, coarse + correction, opaque, trust)
-        found = _recall(recalled, points, normals, toward, *seen)
-        correction, known = correction + enlarged(found[0], side), enlarged(found[1], side)
+        then = _recall(recalled, points, normals, toward, *seen)
+        correction = correction + enlarged(then, side)
     same = enlarged(_sameness(target.labels, source_labels), side) * _inside(own.grid)
     hull = _hull(points, toward, source_labels, small)
     if edited is not None:
@@ -160,7 +159,7 @@ def sharpen(
     mirrored = (points * opposite, normals * opposite, toward * opposite)
     other = _find(*mirrored, source_labels, nearest, small)
     tone = _coarse(coarse + correction - other.rgba[:, :3])
-    share = _blur(other.trust * other.rgba[:, 3:] * shown, 2) * (1 - known)
+    share = _blur(other.trust * other.rgba[:, 3:] * shown, 2)
     return Layers(
         picture=rendered + enlarged(correction, rendered.shape[-1]),
         alphas=torch.minimum(alphas, enlarged(hull, alphas.shape[-1])),
@@ -224,9 +223,9 @@ def _find(
     return _Found(grid, trust, rgba)
 
 
-def _recall(recalled: Recalled, *surface: Tensor) -> tuple[Tensor, Tensor]:
-    """What remembered frames add [B, 3, L/2, L/2] to the colours, without fine structure (features
-    have moved since, colours stay), and how far, 0..1, they are trusted [B, 1, L/2, L/2].
+def _recall(recalled: Recalled, *surface: Tensor) -> Tensor:
+    """[B, 3, L/2, L/2] what remembered frames add to the colours, without fine structure: features
+    have moved since, colours stay.
 
     Args:
         surface: points, normals, toward (as for `_find`), the volume's colours, these corrected
@@ -242,7 +241,7 @@ def _recall(recalled: Recalled, *surface: Tensor) -> tuple[Tensor, Tensor]:
     trust = then.trust * _agreement(then.rgba[:, :3], coarse) * recalled.shares
     trust = _blur(trust, 1) * opaque * (1 - own)
     both = _blur(torch.cat([(then.rgba[:, :3] - corrected) * trust, trust], dim=1), 1)
-    return trust * both[:, :-1] / (both[:, -1:] + 0.05), trust
+    return trust * both[:, :-1] / (both[:, -1:] + 0.05)
 
 
 def _inside(grid: Tensor) -> Tensor:
