@@ -94,6 +94,7 @@ def read_record(path: str | os.PathLike[str]) -> Record:
 def settings_as_json(settings: Settings) -> dict[str, Any]:
     """Every setting by name; the ends of a trim become text such as "5" or "41/2" seconds."""
     values = asdict(settings)
+    values["edit"] = [list(edit) for edit in settings.edit]
     if settings.trim is not None:
         values["trim"] = [None if end is None else str(Fraction(end)) for end in settings.trim]
     return values
