@@ -18,6 +18,9 @@ from tpvideo.stages.networks.volume import Composite, Rays, camera_rays
 CAMERAS = labels((0.3, 0.1), (-0.6, 0.0))
 CLOSE = 1e-3
 """What the samples that are left out may add up to: a quarter of a level of 255."""
+MOVED = 4e-3
+"""The same where samples gather at the surface: a processor's rounding decides into which interval
+one falls that lies between two, and so where it is taken."""
 
 
 @pytest.fixture(autouse=True)
@@ -38,12 +41,12 @@ def a_head(**changes: Any) -> tuple[Generator, Tensor, Marcher]:
     return generator, planes, march
 
 
-def assert_close(found: Composite, expected: Composite) -> None:
-    torch.testing.assert_close(found.features, expected.features, atol=CLOSE, rtol=0)
-    torch.testing.assert_close(found.alphas, expected.alphas, atol=CLOSE, rtol=0)
+def assert_close(found: Composite, expected: Composite, within: float) -> None:
+    torch.testing.assert_close(found.features, expected.features, atol=within, rtol=0)
+    torch.testing.assert_close(found.alphas, expected.alphas, atol=within, rtol=0)
     hit = expected.alphas > 0.1  # depth of next to nothing is next to anything
     assert hit.any()
-    torch.testing.assert_close(found.depths[hit], expected.depths[hit], atol=CLOSE, rtol=0)
+    torch.testing.assert_close(found.depths[hit], expected.depths[hit], atol=within, rtol=0)
 
 
 @torch.no_grad()
@@ -65,7 +68,7 @@ def test_the_compiled_march_sees_what_the_plain_one_sees(
     rays = camera_rays(CAMERAS, 20)
     expected = generator.march(planes, rays, fine=fine)
     assert expected.alphas.std() > 0.01  # part solid, part empty
-    assert_close(march(planes, rays, fine, True), expected)
+    assert_close(march(planes, rays, fine, True), expected, MOVED if fine else CLOSE)
 
 
 @torch.no_grad()
@@ -120,7 +123,7 @@ def test_a_lean_network_marches_compiled_and_training_plainly() -> None:
         quick = generator.look(planes, CAMERAS)
         assert generator.look(planes, CAMERAS, coloured=False).features.numel() == 0
     plain = generator.look(planes, CAMERAS)  # gradients are on
-    assert_close(quick, plain)
+    assert_close(quick, plain, MOVED)
 
 
 def test_without_numba_or_with_odd_widths_the_plain_march_stays(
