@@ -193,7 +193,8 @@ def _hull(points: Tensor, toward: Tensor, labels: Tensor, pictures: Tensor) -> T
     )
     mattes = look_up(pictures[:, 3:].repeat_interleave(3, 0), grid)
     known = _inside(grid)
-    return (1 - known + known * mattes).unflatten(0, (-1, 3)).amax(dim=1)
+    found = 1 - known + known * mattes
+    return found.reshape(len(points), 3, *found.shape[1:]).amax(dim=1)
 
 
 def _find(
@@ -257,7 +258,7 @@ def _sameness(labels: Tensor, source_labels: Tensor) -> Tensor:
     what a camera sees it shows as it is, hair and rim too, and needs no surface for it."""
     along, source_along = (_by_row(each)[..., [2, 6, 10]] for each in (labels, source_labels))
     apart = torch.linalg.cross(along, source_along, dim=-1).norm(dim=-1).asin()  # [B, K]
-    same = ((OTHER_RAD - apart) / (OTHER_RAD - SAME_RAD)).clamp(0, 1)
+    same: Tensor = ((OTHER_RAD - apart) / (OTHER_RAD - SAME_RAD)).clamp(0, 1)
     return same[:, None, :, None]
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from tpvideo.pipeline import app
@@ -30,7 +29,6 @@ from tpvideo.weights.evaluation.report import Finding, Measure, Row, mean_and_er
 from tpvideo.weights.evaluation.scores import psnr, ssim
 from tpvideo.weights.evaluation.views import sheet_of
 
-CPU = torch.device("cpu")
 LEAST_DB = 28.0
 """What the same view should reach."""
 SHOWN_EVERY = 25
@@ -165,8 +163,8 @@ class Watched:
 
     def _tried(self, face: Face, name: str) -> Tried:
         network = self.trial.network
-        image, label = network_input([face], network.side, CPU)
-        truth, _ = network_input([face], SIDE_PX, CPU)
+        image, label = network_input([face], network.side, self.view.device)
+        truth, _ = network_input([face], SIDE_PX, self.view.device)
         return self.trial(name, image, truth, label)
 
     def _movement(self, rgb: Image, box: FaceBox, drawn: Image) -> dict[str, float]:
