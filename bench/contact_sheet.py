@@ -1,6 +1,6 @@
 """Draw a few frames of a source from several angles: the pictures in README and docs.
 
-    python bench/contact_sheet.py SOURCE OUT.png [--frames 3] [--yaws -0.5,-0.3,0,0.3,0.5]
+    python bench/contact_sheet.py SOURCE OUT.jpg [--frames 3] [--yaws -0.5,-0.3,0,0.3,0.5]
 
 The first column is the source's crop.
 """
@@ -90,7 +90,7 @@ def main() -> None:
         rows.append(row)
     if not rows:
         raise SystemExit(f"no face in {args.source}")
-    Image.fromarray(np.concatenate([np.concatenate(row, axis=1) for row in rows])).save(args.target)
+    Image.fromarray(np.concatenate([np.concatenate(row, axis=1) for row in rows])).save(args.target, quality=88)
 
 
 if __name__ == "__main__":
