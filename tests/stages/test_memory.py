@@ -84,10 +84,10 @@ def test_other_errors_are_left_as_they_are() -> None:
 def limited(function: Callable[..., Any], most: int) -> Callable[..., Any]:
     """A network's method that has memory for `most` pictures."""
 
-    def call(first: torch.Tensor, *others: Any) -> Any:
+    def call(first: torch.Tensor, *others: Any, **named: Any) -> Any:
         if len(first) > most:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
-        return function(first, *others)
+        return function(first, *others, **named)
 
     return call
 
