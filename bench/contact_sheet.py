@@ -90,7 +90,8 @@ def main() -> None:
         rows.append(row)
     if not rows:
         raise SystemExit(f"no face in {args.source}")
-    Image.fromarray(np.concatenate([np.concatenate(row, axis=1) for row in rows])).save(args.target, quality=88)
+    sheet = np.concatenate([np.concatenate(row, axis=1) for row in rows])
+    Image.fromarray(sheet).save(args.target, quality=88)
 
 
 if __name__ == "__main__":

@@ -332,9 +332,7 @@ def march(
                 known[i] = end
                 for m in range(max(start, 1), end):
                     slot = i * most + m
-                    share = opacity(
-                        sigmas[slot - 1], sigmas[slot], depths[m] - depths[m - 1], gain
-                    )
+                    share = opacity(sigmas[slot - 1], sigmas[slot], depths[m] - depths[m - 1], gain)
                     weights[i, m - 1] = share * passed[i]
                     passed[i] *= f32(1) - share + f32(1e-10)
         count = 0
