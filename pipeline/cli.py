@@ -24,7 +24,19 @@ from tpvideo.pipeline.exits import INTERRUPTED, exit_code
 from tpvideo.pipeline.invert_command import invert
 from tpvideo.pipeline.live.command import live
 from tpvideo.pipeline.mesh.command import mesh
-from tpvideo.pipeline.options import choice, parse_face, parsed, parsed_each
+from tpvideo.pipeline.options import (
+    DETAIL,
+    DEVICE,
+    DIRECTIONS,
+    EDIT,
+    FACE,
+    FACE_MODEL,
+    MATTING,
+    MODEL,
+    PRECISION,
+    choice,
+    parsed,
+)
 from tpvideo.pipeline.resume import how_to_go_on, resumable
 from tpvideo.pipeline.signals import Terminated, endings_raise
 from tpvideo.pipeline.verify import verify
@@ -150,13 +162,7 @@ def _count(text: str) -> int | None:
     show_default="by the preset",
     help="Side of the picture in pixels.",
 )
-@click.option(
-    "--detail",
-    type=choice(config.Detail),
-    default="auto",
-    help="Take visible detail from the source frame, or all of it from the model's volume; auto "
-    "takes it except with published models.",
-)
+@DETAIL
 @click.option(
     "--output",
     "layout",
@@ -168,38 +174,12 @@ def _count(text: str) -> int | None:
 @click.option("--crf", type=int, default=18, help="0 is best, 51 smallest.")
 @click.option("--codec", metavar="NAME", help="h264, hevc, vp9 or prores. [default: by the suffix]")
 @click.option("--audio", type=choice(config.Audio), default="copy")
-@click.option(
-    "--model",
-    default="default",
-    metavar="NAME|PATH",
-    help="default, ffhq512, or a model file.",
-)
-@click.option(
-    "--edit",
-    metavar="NAME=STRENGTH",
-    multiple=True,
-    callback=parsed_each(config.parse_edit),
-    help="Change the face along a direction, such as smile=1.5; may be given several times.",
-)
-@click.option(
-    "--directions",
-    metavar="FILE",
-    help="The directions that --edit names. [default: those that come with the model]",
-)
-@click.option(
-    "--matting",
-    default="auto",
-    metavar="NAME|PATH",
-    help="auto, modnet, none, or an ONNX file with MODNet's contract.",
-)
-@click.option("--face-model", type=choice(config.FaceModel), default="auto")
-@click.option(
-    "--face",
-    metavar="largest|center|N",
-    callback=parsed(parse_face),
-    default="largest",
-    help="Which face, when there are several; 1 is the leftmost.",
-)
+@MODEL
+@EDIT
+@DIRECTIONS
+@MATTING
+@FACE_MODEL
+@FACE
 @click.option(
     "--on-lost",
     type=choice(config.OnLost),
@@ -262,8 +242,8 @@ def _count(text: str) -> int | None:
     default="900k",
     help="Refuse sources with more frames.",
 )
-@click.option("--device", type=choice(config.Device), default="auto")
-@click.option("--precision", type=choice(config.Precision), default="auto")
+@DEVICE
+@PRECISION
 @click.option("--overwrite", is_flag=True, help="Replace the target if it exists.")
 @click.option("--resume", is_flag=True, help="Go on where an interrupted run stopped.")
 @click.option(

@@ -5,6 +5,7 @@ Pictures between stages are uint8, [H, W, 3], RGB; time is an integer in ticks o
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -89,6 +90,12 @@ class Face:
     """0..1, how sure the tracker is that this is a face seen from a usable side."""
     room: Room | None = None
     """What is behind the person, where that was asked for."""
+
+    @property
+    def side_px(self) -> float:
+        """Side of the crop in the source, pixels."""
+        turn = self.image_from_crop
+        return math.hypot(turn[0, 0], turn[1, 0]) * float(self.crop.shape[0])
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -12,7 +12,13 @@ import click
 
 from tpvideo.pipeline import config, progress
 from tpvideo.pipeline.errors import ConfigError, OutputError
-from tpvideo.pipeline.options import choice, parse_face, parsed
+from tpvideo.pipeline.options import (
+    DEVICE,
+    FACE,
+    FACE_MODEL,
+    MATTING,
+    MODEL,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -55,18 +61,11 @@ TOLD = 10
     help=f"Folder for {SHEET} and {FILE}.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace what is in the folder.")
-@click.option("--model", default="default", metavar="NAME|PATH", show_default=True)
-@click.option("--matting", default="auto", metavar="NAME|PATH", show_default=True)
-@click.option("--face-model", type=choice(config.FaceModel), default="auto", show_default=True)
-@click.option(
-    "--face",
-    metavar="largest|center|N",
-    callback=parsed(parse_face),
-    default="largest",
-    show_default=True,
-    help="Which face, when there are several.",
-)
-@click.option("--device", type=choice(config.Device), default="auto", show_default=True)
+@MODEL
+@MATTING
+@FACE_MODEL
+@FACE
+@DEVICE
 @click.option("--quiet", is_flag=True, help="Say nothing but errors.")
 def invert(
     image: Path,

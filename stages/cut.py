@@ -33,12 +33,11 @@ def cut(
     Returns:
         [crop_px, crop_px] and the channels of the picture.
     """
-    corners = np.array([[0, 0], [crop_px, 0], [0, crop_px], [crop_px, crop_px]], np.float64)
-    corners = corners @ picture_from_crop[:, :2].T + picture_from_crop[:, 2]
+    lowest, highest = extent(picture_from_crop, crop_px)
     scale = math.hypot(picture_from_crop[0, 0], picture_from_crop[1, 0])
     reach = 2 * max(1.0, scale)
-    left, top = (int(v) for v in np.floor(corners.min(axis=0) - reach))
-    right, bottom = (int(v) for v in np.ceil(corners.max(axis=0) + reach))
+    left, top = (int(v) for v in np.floor(lowest - reach))
+    right, bottom = (int(v) for v in np.ceil(highest + reach))
     pixels = _region(picture, (top, bottom, left, right), outside)
     if outside == "matte" and pixels.min() == pixels.max():  # as inside a frame that is all person
         return np.full((crop_px, crop_px), pixels.flat[0], np.uint8)
@@ -61,6 +60,20 @@ def cut(
         Pillow.Resampling.BICUBIC if is_enlarged else Pillow.Resampling.BILINEAR,
     )
     return np.asarray(seen.reduce(fine) if fine > 1 else seen)
+
+
+def extent(
+    picture_from_crop: NDArray[np.float64], crop_px: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The least and the greatest (x, y) of a square in its picture, pixels."""
+    corners = np.array([[0, 0], [crop_px, 0], [0, crop_px], [crop_px, crop_px]], np.float64)
+    corners = corners @ picture_from_crop[:, :2].T + picture_from_crop[:, 2]
+    return corners.min(axis=0), corners.max(axis=0)
+
+
+def at_size(picture_from_crop: NDArray[np.float64], crop_px: int, size: int) -> NDArray[np.float64]:
+    """[2, 3] the similarity for the same square at another number of pixels."""
+    return np.column_stack([picture_from_crop[:, :2] * (crop_px / size), picture_from_crop[:, 2]])
 
 
 def has_kernel() -> bool:

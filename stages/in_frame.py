@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import cache
 from itertools import groupby
-from math import hypot
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +14,7 @@ from tpvideo.pipeline.checkpoint import State
 from tpvideo.pipeline.frame import Face, Image, Inverted, Rendered, StreamInfo
 from tpvideo.pipeline.losses import Losses
 from tpvideo.pipeline.stage import Stage
+from tpvideo.stages.cut import at_size
 from tpvideo.stages.lay import lay, place_of
 from tpvideo.stages.neck import NECK, eased
 from tpvideo.stages.render import NovelView
@@ -91,10 +91,8 @@ class InFrame(Stage[Inverted, Rendered]):
         """Side of the picture that a face is drawn at."""
         if face is None:
             return self.view.size
-        turn = face.image_from_crop
-        side = hypot(turn[0, 0], turn[1, 0]) * face.crop.shape[0]
         least, most = SIZES_PX
-        return min(max(least, -int(-side // STEP_PX) * STEP_PX), most)
+        return min(max(least, -int(-face.side_px // STEP_PX) * STEP_PX), most)
 
 
 def composed(rgb: Image, face: Face, drawn: Rendered) -> Image:
@@ -110,8 +108,7 @@ def composed(rgb: Image, face: Face, drawn: Rendered) -> Image:
     """
     assert face.room is not None and drawn.alpha is not None
     size = drawn.rgb.shape[0]
-    turn = face.image_from_crop.copy()
-    turn[:, :2] *= face.crop.shape[0] / size
+    turn = at_size(face.image_from_crop, face.crop.shape[0], size)
     place = place_of(turn, size, rgb)
     share = counts(size)
     cover = share * (drawn.alpha / 255)

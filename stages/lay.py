@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from tpvideo.pipeline.frame import Image
+from tpvideo.stages.cut import extent
 
 
 class Place(NamedTuple):
@@ -34,11 +35,9 @@ class Place(NamedTuple):
 def place_of(picture_from_crop: NDArray[np.float64], crop_px: int, picture: Image) -> Place:
     """The part of a picture [H, W, 3] in which a square of it lies; at least a pixel."""
     height, width = picture.shape[:2]
-    corners = np.array([[0, 0], [crop_px, 0], [0, crop_px], [crop_px, crop_px]], np.float64)
-    corners = corners @ picture_from_crop[:, :2].T + picture_from_crop[:, 2]
-    lowest, highest = np.floor(corners.min(axis=0)), np.ceil(corners.max(axis=0))
-    left, top = lowest.clip(0, (width - 1, height - 1)).astype(int)
-    right, bottom = highest.clip((left + 1, top + 1), (width, height)).astype(int)
+    lowest, highest = extent(picture_from_crop, crop_px)
+    left, top = np.floor(lowest).clip(0, (width - 1, height - 1)).astype(int)
+    right, bottom = np.ceil(highest).clip((left + 1, top + 1), (width, height)).astype(int)
     return Place(int(top), int(left), int(bottom), int(right))
 
 

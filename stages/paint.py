@@ -6,9 +6,7 @@ compiled loop that passes over what is empty (paint_kernel.py).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from importlib.util import find_spec
 from typing import NamedTuple
 
 import numpy as np
@@ -18,7 +16,7 @@ from torch import Tensor
 
 from tpvideo.pipeline.frame import Face, Image
 from tpvideo.stages import pixels
-from tpvideo.stages.cut import cut
+from tpvideo.stages.cut import at_size, cut
 from tpvideo.stages.detail import Layers, enlarged, look_up
 
 LEAST_SHARE = 0.02
@@ -51,7 +49,7 @@ def source_of(rgb: Image, face: Face, size: int) -> Source:
     """The frame [H, W, 3] itself, of which a crop would be a softer copy; where the frame is much
     finer than a result of this size, a crop without aliasing."""
     turn, crop_px = face.image_from_crop, face.crop.shape[0]
-    if math.hypot(turn[0, 0], turn[1, 0]) * crop_px <= FINER * size:
+    if face.side_px <= FINER * size:
         half = turn[:, :2] * (crop_px / 2)
         return Source(rgb, face.alpha, np.column_stack([half, half.sum(axis=1) + turn[:, 2]]))
     return of_crop(crop_at(rgb, face, size), face.alpha)
@@ -62,7 +60,7 @@ def crop_at(rgb: Image, face: Face, size: int) -> Image:
     turn, crop_px = face.image_from_crop, face.crop.shape[0]
     if size == crop_px:
         return face.crop
-    return cut(rgb, np.column_stack([turn[:, :2] * (crop_px / size), turn[:, 2]]), size)
+    return cut(rgb, at_size(turn, crop_px, size), size)
 
 
 def of_crop(crop: Image, matte: Image) -> Source:
@@ -112,11 +110,6 @@ def _fetched(layers: Layers, sources: Sequence[Source], positions: Tensor) -> Te
         sharp = look_up(picture, grid[None], "bicubic")
         found.append(torch.cat([torch.where(alpha > SOLID, sharp, soft), alpha], dim=1))
     return torch.cat(found)
-
-
-def has_kernel() -> bool:
-    """Whether the compiled loop can run here."""
-    return find_spec("numba") is not None
 
 
 def paint_on(

@@ -21,6 +21,7 @@ from tpvideo.pipeline.losses import Losses
 from tpvideo.pipeline.stage import Stage
 from tpvideo.stages import geometry, pixels
 from tpvideo.stages.backdrop import Backdrop, Plain
+from tpvideo.stages.cut import has_kernel
 from tpvideo.stages.detail import Seen, sharpen
 from tpvideo.stages.edited_detail import EditedView, unchanged
 from tpvideo.stages.head_memory import recalled
@@ -29,7 +30,7 @@ from tpvideo.stages.memory import Halving
 from tpvideo.stages.neck import turned_labels
 from tpvideo.stages.networks.generator import View, as_image
 from tpvideo.stages.networks.triplanenet import TriPlaneNet
-from tpvideo.stages.paint import crop_at, has_kernel, paint, paint_on, source_of
+from tpvideo.stages.paint import crop_at, paint, paint_on, source_of
 from tpvideo.stages.surroundings import room_at
 
 OnLost = Literal["hold", "source", "blank", "fail"]
@@ -174,8 +175,8 @@ class NovelView(Stage[Inverted, Rendered]):
 
     def _knobs(self) -> tuple[object, ...]:
         """All that decides what a head looks like, besides the head."""
-        camera = (self.yaw_rad, self.pitch_rad, self.zoom, self.follow)
-        return *camera, self.size, self.detail, self.backdrop
+        camera = (self.yaw_rad, self.pitch_rad, self.zoom, self.follow, self.on_neck)
+        return *camera, self.size, self.volume_side, self.surface, self.detail, self.backdrop
 
     def label(self, face: Face) -> NDArray[np.float32]:
         """[25], or [K, 25] where only the head turns, the camera that this face is drawn from."""

@@ -21,7 +21,7 @@ from torch import Tensor
 from tpvideo.pipeline.checkpoint import State
 from tpvideo.pipeline.frame import Face, Image, Posed, Room, StreamInfo
 from tpvideo.pipeline.stage import Stage
-from tpvideo.stages.cut import cut
+from tpvideo.stages.cut import at_size, cut
 from tpvideo.stages.lay import Place, lay, place_of
 
 COARSE_PX = 128
@@ -164,9 +164,7 @@ def room_at(rgb: Image, face: Face, size: int) -> Image:
     emptied = rgb.copy()
     rows, columns, _ = room.rgb.shape
     emptied[room.top : room.top + rows, room.left : room.left + columns] = room.rgb
-    from_crop = face.image_from_crop.copy()
-    from_crop[:, :2] *= face.crop.shape[0] / size
-    return cut(emptied, from_crop, size)
+    return cut(emptied, at_size(face.image_from_crop, face.crop.shape[0], size), size)
 
 
 def continued(values: Tensor, weight: Tensor) -> Tensor:

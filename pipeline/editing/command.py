@@ -11,7 +11,15 @@ import click
 
 from tpvideo.pipeline import config, progress
 from tpvideo.pipeline.errors import ConfigError, OutputError
-from tpvideo.pipeline.options import choice, parsed
+from tpvideo.pipeline.options import (
+    DETAIL,
+    DEVICE,
+    FACE_MODEL,
+    MATTING,
+    MODEL,
+    PRECISION,
+    parsed,
+)
 
 if TYPE_CHECKING:
     from tpvideo.pipeline.editing.faces import Studio
@@ -150,12 +158,12 @@ def _layers(text: str) -> tuple[int, int]:
     show_default=True,
     help="Of the pictures on a sheet.",
 )
-@click.option("--model", default="default", metavar="NAME|PATH", show_default=True)
-@click.option("--detail", type=choice(config.Detail), default="auto", show_default=True)
-@click.option("--matting", default="auto", metavar="NAME|PATH", show_default=True)
-@click.option("--face-model", type=choice(config.FaceModel), default="auto", show_default=True)
-@click.option("--device", type=choice(config.Device), default="auto", show_default=True)
-@click.option("--precision", type=choice(config.Precision), default="auto", show_default=True)
+@MODEL
+@DETAIL
+@MATTING
+@FACE_MODEL
+@DEVICE
+@PRECISION
 def edit_command(
     paths: tuple[Path, ...],
     target: Path | None,

@@ -190,7 +190,7 @@ def level(rgb: Image, face: Face, size: int) -> tuple[Image, Image, FaceBox]:
     crop_px = face.crop.shape[0]
     turn = face.image_from_crop
     roll = math.atan2(turn[1, 0], turn[0, 0])
-    side = math.hypot(turn[0, 0], turn[1, 0]) * crop_px
+    side = face.side_px
     centre = turn[:, :2] @ [crop_px / 2, crop_px / 2] + turn[:, 2]
     own = cut(rgb, geometry.image_from_crop(geometry.CropFit(centre, side, 0.0), size), size)
     in_crop = geometry.CropFit(np.full(2, crop_px / 2), float(crop_px), -roll)

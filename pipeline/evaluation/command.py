@@ -14,7 +14,12 @@ import click
 
 from tpvideo.pipeline import config, progress
 from tpvideo.pipeline.errors import ConfigError, InputError
-from tpvideo.pipeline.options import choice
+from tpvideo.pipeline.options import (
+    FACE_MODEL,
+    MATTING,
+    MODEL,
+    PRECISION,
+)
 
 if TYPE_CHECKING:
     from tpvideo.pipeline import app
@@ -25,7 +30,7 @@ Kind = Literal["heads", "scan", "eg3d", "clip"]
 
 @click.command("eval", context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--model", default="default", metavar="NAME|PATH", show_default=True)
+@MODEL
 @click.option(
     "--limit", type=click.IntRange(min=1), help="Heads, cameras, pictures or frames of each path."
 )
@@ -45,9 +50,9 @@ Kind = Literal["heads", "scan", "eg3d", "clip"]
     show_default=True,
     help="With --method: gradients that an optimisation takes.",
 )
-@click.option("--precision", type=choice(config.Precision), default="auto", show_default=True)
-@click.option("--matting", default="auto", metavar="NAME|PATH", show_default=True)
-@click.option("--face-model", type=choice(config.FaceModel), default="auto", show_default=True)
+@PRECISION
+@MATTING
+@FACE_MODEL
 def evaluate(
     paths: tuple[Path, ...],
     limit: int | None,

@@ -12,7 +12,19 @@ import click
 from tpvideo.pipeline import config, progress
 from tpvideo.pipeline.live.controls import ZOOMS, Controls
 from tpvideo.pipeline.live.wishes import parse_delay, parse_size
-from tpvideo.pipeline.options import choice, parse_face, parsed, parsed_each
+from tpvideo.pipeline.options import (
+    DETAIL,
+    DEVICE,
+    DIRECTIONS,
+    EDIT,
+    FACE,
+    FACE_MODEL,
+    MATTING,
+    MODEL,
+    PRECISION,
+    choice,
+    parsed,
+)
 
 if TYPE_CHECKING:
     from tpvideo.pipeline.live.session import Session
@@ -117,21 +129,15 @@ LINE_S = 5.0
 )
 @click.option("--overwrite", is_flag=True, help="Replace the film if it exists.")
 @click.option("--seconds", type=click.FloatRange(min=0.1), help="End after so long.")
-@click.option("--model", default="default", metavar="NAME|PATH")
-@click.option(
-    "--edit",
-    metavar="NAME=STRENGTH",
-    multiple=True,
-    callback=parsed_each(config.parse_edit),
-    help="Change the face along a direction, such as smile=1.5; may be given several times.",
-)
-@click.option("--directions", metavar="FILE", help="The directions that --edit names.")
-@click.option("--matting", default="auto", metavar="NAME|PATH")
-@click.option("--face-model", type=choice(config.FaceModel), default="auto")
-@click.option("--face", metavar="largest|center|N", callback=parsed(parse_face), default="largest")
-@click.option("--detail", type=choice(config.Detail), default="auto")
-@click.option("--device", type=choice(config.Device), default="auto")
-@click.option("--precision", type=choice(config.Precision), default="auto")
+@MODEL
+@EDIT
+@DIRECTIONS
+@MATTING
+@FACE_MODEL
+@FACE
+@DETAIL
+@DEVICE
+@PRECISION
 @click.option(
     "--provenance/--no-provenance",
     default=True,

@@ -11,7 +11,14 @@ import click
 
 from tpvideo.pipeline import config, progress
 from tpvideo.pipeline.errors import ConfigError, OutputError
-from tpvideo.pipeline.options import choice, parse_face, parsed
+from tpvideo.pipeline.options import (
+    DEVICE,
+    FACE,
+    FACE_MODEL,
+    MATTING,
+    MODEL,
+    choice,
+)
 
 if TYPE_CHECKING:
     from tpvideo.pipeline.editing.faces import Studio
@@ -98,18 +105,12 @@ if TYPE_CHECKING:
     help="Gradients that each optimisation of a method takes.",
 )
 @click.option("--size", type=int, default=512, help="Side of the film's pictures, pixels.")
-@click.option("--model", default="default", metavar="NAME|PATH")
-@click.option("--matting", default="auto", metavar="NAME|PATH")
-@click.option("--face-model", type=choice(config.FaceModel), default="auto")
-@click.option(
-    "--face",
-    metavar="largest|center|N",
-    callback=parsed(parse_face),
-    default="largest",
-    help="Which face, when there are several.",
-)
+@MODEL
+@MATTING
+@FACE_MODEL
+@FACE
 @click.option("--decoder", type=choice(config.Decoder), default="av")
-@click.option("--device", type=choice(config.Device), default="auto")
+@DEVICE
 @click.option("--overwrite", is_flag=True, help="Replace targets that exist.")
 @click.option("--quiet", is_flag=True, help="Say nothing but errors.")
 def mesh(

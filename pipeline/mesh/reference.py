@@ -144,8 +144,7 @@ def landmarks_of(mesh: Mesh, rgb: Image, face: Face, finder: Finder) -> Array:
     """
     turn, crop_px = face.image_from_crop, face.crop.shape[0]
     centre = turn[:, :2] @ [crop_px / 2, crop_px / 2] + turn[:, 2]
-    side = math.hypot(turn[0, 0], turn[1, 0]) * crop_px
-    box = FaceBox(centre, side, math.atan2(turn[1, 0], turn[0, 0]), 1.0)
+    box = FaceBox(centre, face.side_px, math.atan2(turn[1, 0], turn[0, 0]), 1.0)
     points = finder.read(rgb, box).points
     in_crop = np.linalg.solve(turn[:, :2], (points - turn[:, 2]).T).T
     camera = face.camera[:16].reshape(4, 4).astype(np.float64)

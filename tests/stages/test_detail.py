@@ -12,10 +12,11 @@ from tiny import labels
 from torch import Tensor
 
 from tpvideo.stages import geometry
+from tpvideo.stages.cut import has_kernel
 from tpvideo.stages.detail import Recalled, Seen, sharpen
 from tpvideo.stages.face import cut_face
 from tpvideo.stages.networks.volume import camera_rays
-from tpvideo.stages.paint import has_kernel, of_crop, paint, paint_on, source_of
+from tpvideo.stages.paint import of_crop, paint, paint_on, source_of
 from tpvideo.stages.pixels import to_images, to_tensor
 
 SIDE, CROP, RAW = 64, 128, 32

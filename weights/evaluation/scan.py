@@ -206,7 +206,7 @@ class Fit(Similarity):
         found = depth[row, column]
         if not (found > 0).any():
             raise NoFaceError(f"the face found in {still.name} does not lie on the scan")
-        share = np.hypot(turn[0, 0], turn[1, 0]) * face.crop.shape[0] / side
+        share = face.side_px / side
         mean = float(seen[:, 2].mean())
         scale = mean / float(found[found > 0].mean()) * scan.focal / geometry.FOCAL / share
         crop_from_still = _aimed(turn, face.crop.shape[0], side, scan.focal)
