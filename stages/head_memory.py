@@ -3,8 +3,8 @@
 Of every shot the frames are kept that saw the head furthest from its left and from its right. When
 it turns, the one that saw the side now hidden tells which colours belong there; detail.py lays them
 on. Coherent3D (CVPR 2025) argues for such a reference; there, trained networks fuse it into the
-planes. An average of the planes, weighted by what each frame saw, was tried and gained nothing;
-docs/steadiness.md has the figures of both.
+planes. An average of the planes, weighted by what each frame saw, was tried and gained nothing; see
+docs/steadiness.md.
 """
 
 from __future__ import annotations
