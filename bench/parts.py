@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from tpvideo.pipeline.doctor_machine import has_amx, has_avx512_bf16
 from tpvideo.stages import geometry
 from tpvideo.stages.decode import FileSource
 from tpvideo.stages.face import FaceCrop
@@ -66,9 +67,10 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     networks = {"plain": store.load(args.model)[0]}
-    for dtype in (torch.float32, torch.bfloat16):
-        name = "lean " + str(dtype).removeprefix("torch.")
-        networks[name] = make_lean(store.load(args.model)[0], dtype)
+    networks["lean, torch alone"] = make_lean(store.load(args.model)[0], compiled=False)
+    networks["lean"] = make_lean(store.load(args.model)[0])
+    if has_amx() or has_avx512_bf16():
+        networks["lean bfloat16"] = make_lean(store.load(args.model)[0], torch.bfloat16)
     picture, label = head_of(args.clip, networks["plain"].side)
     novel = torch.from_numpy(geometry.label(geometry.look_at_camera(-0.3)))[None]
     spent: dict[str, dict[str, list[float]]] = {}
@@ -97,14 +99,14 @@ def main() -> None:
                     return result
 
                 frame(network, picture, label, novel, timed)
-    print(f"{'CPU ms, one thread':26}{'GFLOP':>8}" + "".join(f"{name:>16}" for name in networks))
+    print(f"{'CPU ms, one thread':26}{'GFLOP':>8}" + "".join(f"{name:>19}" for name in networks))
     totals = dict.fromkeys(networks, 0.0)
     for part, times in spent.items():
         medians = {name: statistics.median(times[name]) for name in networks}
         totals = {name: totals[name] + medians[name] for name in networks}
-        row = "".join(f"{medians[name]:16.1f}" for name in networks)
+        row = "".join(f"{medians[name]:19.1f}" for name in networks)
         print(f"{part:26}{gflop[part]:8.2f}{row}")
-    print(f"{'all':26}{sum(gflop.values()):8.2f}" + "".join(f"{t:16.1f}" for t in totals.values()))
+    print(f"{'all':26}{sum(gflop.values()):8.2f}" + "".join(f"{t:19.1f}" for t in totals.values()))
     for name in list(networks)[1:]:
         error = (pictures[name] - pictures["plain"]).square().mean().item()
         print(f"{name}: {10 * math.log10(4 / error):.1f} dB to plain")

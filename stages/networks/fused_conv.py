@@ -7,7 +7,9 @@ its compiler uses; where they are missing, the plain modules stay.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -46,18 +48,24 @@ class FusedConv(nn.Module):
 
 def fuse(chain: nn.Sequential) -> None:
     """Let every convolution of a chain do the leaky ReLUs behind it as well."""
-    for place, module in enumerate(chain):
-        if not isinstance(module, nn.Conv2d):
-            continue
-        slope = 1.0
-        for behind in range(place + 1, len(chain)):
-            follower = chain[behind]
-            if isinstance(follower, nn.LeakyReLU):
-                slope *= follower.negative_slope
-                chain[behind] = nn.Identity()
-            elif not isinstance(follower, nn.Identity):
-                break
-        chain[place] = FusedConv(module, slope)
+    for place, conv in enumerate(chain):
+        if isinstance(conv, nn.Conv2d):
+            behind = activations_behind(chain, place, (nn.LeakyReLU,))
+            chain[place] = FusedConv(conv, math.prod(each.negative_slope for each in behind))
+
+
+def activations_behind(
+    chain: nn.Sequential, place: int, kinds: tuple[type[nn.Module], ...]
+) -> list[Any]:
+    """Take the activations of these kinds that follow the module at a place out of a chain."""
+    found = []
+    for after in range(place + 1, len(chain)):
+        if isinstance(chain[after], kinds):
+            found.append(chain[after])
+            chain[after] = nn.Identity()
+        elif not isinstance(chain[after], nn.Identity):
+            break
+    return found
 
 
 def can_fuse(dtype: torch.dtype) -> bool:

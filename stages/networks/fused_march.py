@@ -20,19 +20,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tpvideo.stages.networks.compiled_pixels import panels
 from tpvideo.stages.networks.generator import Generator, Marcher
 from tpvideo.stages.networks.layers import EqualLinear
 from tpvideo.stages.networks.volume import Composite, Rays, coarse_depths
+from tpvideo.stages.networks.winograd import PANEL
 
 Floats = NDArray[np.float32]
-LANES = 16
-"""Channels that the compiled loop adds at once."""
 
 
 def march_for(generator: Generator) -> Marcher | None:
     """What marches through planes for this generator, whose weights no longer change; None where
-    numba is not installed or a layer's width is no multiple of LANES."""
-    fits = all(layer.weight.shape[1] % LANES == 0 for layer in _layers(generator))
+    numba is not installed or a layer's width is no multiple of PANEL."""
+    fits = all(layer.weight.shape[1] % PANEL == 0 for layer in _layers(generator))
     return FusedMarch(generator) if fits and find_spec("numba") else None
 
 
@@ -46,15 +46,14 @@ class FusedMarch:
     def __init__(self, generator: Generator) -> None:
         first, last = _layers(generator)
         self.generator = generator
-        hidden = _numbers(first.weight.T * (first.gain / 3))  # the mean of three planes
-        outputs = _numbers(last.weight * last.gain)
+        outputs = last.weight * last.gain
         biases = _numbers(last.bias * last.rate)
         self.decoder = (
-            hidden.reshape(-1),  # [C * hidden]
+            _numbers(panels(first.weight * (first.gain / 3))).reshape(-1),  # the mean of 3 planes
             _numbers(first.bias * first.rate),
-            outputs[0],
+            _numbers(outputs[0]),
             float(biases[0]),
-            np.ascontiguousarray(outputs[1:].T).reshape(-1),  # [hidden * colours]
+            _numbers(panels(outputs[1:])).reshape(-1),
             biases[1:].copy(),
         )
         self.axes = np.array(generator.axes, np.uintp).reshape(-1)

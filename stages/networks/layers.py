@@ -10,6 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tpvideo.stages.networks.compiled_pixels import added_colours, can_compile, panels
+from tpvideo.stages.networks.winograd import Winograd, can_convolve
+
 SQRT2 = math.sqrt(2.0)
 
 
@@ -147,20 +150,24 @@ class ModulatedConv(nn.Module):
         self.affine = EqualLinear(style_dim, inputs, bias_init=1.0)
         self.upsample = upsample
         self._frozen: Derived | None = None
+        self._winograd: Winograd | None = None
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> ModulatedConv:
-        self._frozen = None  # weights move or change their type: fold anew
+        self._forget()  # weights move or change their type
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         return self
 
     def _load_from_state_dict(self, *args: Any) -> None:
-        self._frozen = None
+        self._forget()
         super()._load_from_state_dict(*args)
 
     def train(self, mode: bool = True) -> ModulatedConv:
         """Also forgets what was derived from the weights: they may be about to change."""
-        self._frozen = None
+        self._forget()
         return super().train(mode)
+
+    def _forget(self) -> None:
+        self._frozen, self._winograd = None, None
 
     def convolve(
         self, x: Tensor, style: Tensor, gain: Tensor | None = None, bias: Tensor | None = None
@@ -173,6 +180,8 @@ class ModulatedConv(nn.Module):
             gain: [B or 1, O] factors on the outputs.
             bias: [O].
         """
+        if self._winograd is not None and not torch.is_grad_enabled():
+            return self._winograd(x.float(), scale=style, gain=gain, bias=bias)
         weight: Tensor = self._derived().kernel
         phases = 4 if self.upsample else 1
         if gain is not None:
@@ -218,8 +227,9 @@ class ModulatedConv(nn.Module):
         return Derived(kernel, self.weight.float().square().sum(dim=(2, 3)))
 
     @torch.no_grad()
-    def freeze(self, dtype: torch.dtype) -> None:
-        """Convolve in `dtype` from here on, channels last; for inference."""
+    def freeze(self, dtype: torch.dtype, compiled: bool = True) -> None:
+        """Convolve in `dtype` from here on, channels last; for inference. `compiled`: by numba's
+        loops where these are for such a convolution."""
         if self._frozen is not None and self._frozen.kernel.dtype == self.weight.dtype == dtype:
             return
         kernel, energy = self._derive()
@@ -227,6 +237,9 @@ class ModulatedConv(nn.Module):
         self.weight.data = self.weight.to(dtype, memory_format=layout)
         self.eval()
         self._frozen = Derived(kernel.to(dtype, memory_format=layout), energy)
+        phases = 4 if self.upsample else 1
+        if compiled and can_convolve(self._frozen.kernel, phases):
+            self._winograd = Winograd(self._frozen.kernel, phases)
 
 
 class SynthesisLayer(ModulatedConv):
@@ -257,9 +270,16 @@ class SynthesisLayer(ModulatedConv):
         """[B, I, H, W] and [B or 1, D] -> [B, O, side, side]."""
         style = self.affine(latent)
         # leaky ReLU is positively homogeneous, so its gain sqrt(2) goes into what precedes it.
-        y = self.convolve(x, style, self.demodulation(style) * SQRT2, self.bias * SQRT2)
-        if self.noise:
-            y = y + (self.noise_const * (self.noise_strength * SQRT2)).to(y.dtype)
+        gain, bias = self.demodulation(style) * SQRT2, self.bias * SQRT2
+        noise = self.noise_const * (self.noise_strength * SQRT2) if self.noise else None
+        if self._winograd is not None and not torch.is_grad_enabled():
+            return self._winograd(
+                x.float(), scale=style, gain=gain, bias=bias, noise=noise, slopes=0.2,
+                limit=math.inf if self.clamp is None else self.clamp,
+            )  # fmt: skip
+        y = self.convolve(x, style, gain, bias)
+        if noise is not None:
+            y = y + noise.to(y.dtype)
         y = leaky_relu(y, 0.2)
         return y if self.clamp is None else clamped(y, self.clamp)
 
@@ -273,11 +293,33 @@ class ToRGB(ModulatedConv):
         super().__init__(inputs, outputs, style_dim, kernel=1)
         self.gain = 1 / math.sqrt(inputs)
         self.clamp = clamp
+        self._panels: Tensor | None = None
 
     def forward(self, x: Tensor, latent: Tensor) -> Tensor:
         """[B, I, H, W] and [B or 1, D] -> [B, O, H, W]."""
         y = self.convolve(x, self.affine(latent) * self.gain, bias=self.bias)
         return y if self.clamp is None else clamped(y, self.clamp)
+
+    def onto(self, image: Tensor | None, x: Tensor, latent: Tensor) -> Tensor:
+        """[B, O, H, W] this layer's colours, float32, and those of the image of half the sides."""
+        if self._panels is not None and not torch.is_grad_enabled():
+            style = self.affine(latent) * self.gain  # [B or 1, I]
+            limit = math.inf if self.clamp is None else self.clamp
+            weights = self._panels * style[:, None, :, None]
+            return added_colours(x.float(), weights, self.bias, limit, image)
+        own: Tensor = self(x, latent).float()
+        return own if image is None else upsample2(image) + own
+
+    def freeze(self, dtype: torch.dtype, compiled: bool = True) -> None:
+        """Also prepares `onto`."""
+        super().freeze(dtype, compiled)
+        kernel = self._derived().kernel
+        if compiled and can_compile(kernel):
+            self._panels = panels(kernel[:, :, 0, 0])
+
+    def _forget(self) -> None:
+        super()._forget()
+        self._panels = None
 
 
 class SynthesisBlock(nn.Module):
@@ -331,5 +373,4 @@ class SynthesisBlock(nn.Module):
         """
         x = self.const.expand(len(ws), -1, -1, -1) if x is None else self.conv0(x, ws[:, 0])
         x = self.conv1(x, ws[:, -2])
-        own = self.torgb(x, ws[:, -1]).float()
-        return x, own if image is None else upsample2(image) + own
+        return x, self.torgb.onto(image, x, ws[:, -1])

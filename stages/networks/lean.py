@@ -5,14 +5,20 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from tpvideo.stages.networks.compiled_conv import compile_convs
+from tpvideo.stages.networks.compiled_pixels import can_compile
+from tpvideo.stages.networks.encoder import StyleHead
 from tpvideo.stages.networks.fused_conv import can_fuse, fuse
 from tpvideo.stages.networks.fused_march import march_for
-from tpvideo.stages.networks.layers import ModulatedConv, SynthesisBlock
+from tpvideo.stages.networks.layers import EqualLinear, ModulatedConv, SynthesisBlock
 from tpvideo.stages.networks.triplanenet import TriPlaneNet
+from tpvideo.stages.networks.trunk import SqueezeExcite
 
 
 @torch.no_grad()
-def make_lean(network: TriPlaneNet, dtype: torch.dtype = torch.float32) -> TriPlaneNet:
+def make_lean(
+    network: TriPlaneNet, dtype: torch.dtype = torch.float32, *, compiled: bool = True
+) -> TriPlaneNet:
     """Prepare a network for inference, in place; afterwards it can neither be trained nor saved.
 
     A batch norm behind a convolution becomes part of its weights (exact but for rounding),
@@ -24,25 +30,37 @@ def make_lean(network: TriPlaneNet, dtype: torch.dtype = torch.float32) -> TriPl
     Args:
         network: in evaluation mode, frozen.
         dtype: float32 or bfloat16; of convolutions.
+        compiled: use loops that numba compiles where there are any: on a CPU the volume rendering,
+            and in float32 convolutions and what lies between them.
     """
     for module in network.modules():
         if isinstance(module, nn.Sequential):
             fold_norms(module)
+    in_loops = compiled and dtype == torch.float32
     on_cpu = network.latent_avg.device.type == "cpu"
     for module in network.modules():
         if isinstance(module, ModulatedConv):
-            module.freeze(dtype)
+            module.freeze(dtype, in_loops)
         elif isinstance(module, nn.Conv2d):
             module.to(dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         elif isinstance(module, nn.PReLU):
             module.to(dtype)
         elif isinstance(module, SynthesisBlock) and module.is_first:
             module.const.data = module.const.to(dtype)
-    if on_cpu and can_fuse(dtype):
-        for module in network.modules():
-            if isinstance(module, nn.Sequential):
+        elif isinstance(module, SqueezeExcite):
+            module.is_compiled = in_loops and can_compile(module.fc1.weight)
+    for module in network.modules():
+        if isinstance(module, nn.Sequential):
+            if in_loops:
+                compile_convs(module)
+            if on_cpu and can_fuse(dtype):
                 fuse(module)
-    if on_cpu:
+    for module in network.modules():
+        if isinstance(module, ModulatedConv):
+            module.register_module("affine", scaled_linear(module.affine))
+        elif isinstance(module, StyleHead):
+            module.register_module("linear", scaled_linear(module.linear))
+    if on_cpu and compiled:
         network.decoder.marcher = march_for(network.decoder)
     return network
 
@@ -57,6 +75,17 @@ def fold_norms(chain: nn.Sequential) -> None:
             chain[place] = nn.Identity()
         elif isinstance(module, nn.LeakyReLU | nn.SiLU):
             module.inplace = True
+
+
+def scaled_linear(layer: nn.Module) -> nn.Module:
+    """The same layer with its scales in its weights; any but an EqualLinear as it is."""
+    if not isinstance(layer, EqualLinear):
+        return layer
+    outputs, inputs = layer.weight.shape
+    scaled = nn.Linear(inputs, outputs, device=layer.weight.device).requires_grad_(False)
+    scaled.weight.copy_(layer.weight * layer.gain)
+    scaled.bias.copy_(layer.bias * layer.rate)
+    return scaled
 
 
 def absorb(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:

@@ -1,7 +1,7 @@
 """The compiled loop of `fused_march`: a volume rendering, ray after ray (parity spec, section 9).
 
-Written for numba. The innermost loops run over neighbouring numbers with unsigned counters, which
-is what lets the compiler use whole vector registers; everything outside them is plain code.
+Samples go through the decoder a few at a time, as products of matrices and as whole vectors;
+everything outside that is plain code.
 """
 
 from __future__ import annotations
@@ -9,8 +9,24 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.polynomial import Chebyshev, Polynomial
+
+from tpvideo.stages.networks.product_kernel import multiply
+from tpvideo.stages.networks.vectors import (
+    LANES,
+    compiled,
+    fma,
+    inlined,
+    least,
+    load,
+    load_wide,
+    most,
+    splat,
+    splat_wide,
+    store,
+    total,
+)
+from tpvideo.stages.networks.winograd import PANEL, ROWS
 
 f32 = np.float32
 U = np.uintp
@@ -21,8 +37,6 @@ RAYS_AT_ONCE = 16
 """Rays whose hidden layers are kept together: a few hundred samples fit the second cache."""
 NOTHING = f32(1e-5)
 """Opacity of a ray without a depth of its own."""
-LANES = 16
-"""Inputs of a layer that are added at once; channel counts must be multiples of it."""
 STRIDE = 4
 """Coarse samples taken before asking whether a ray goes on."""
 
@@ -36,16 +50,6 @@ def _polynomial(function: Any, degree: int) -> tuple[np.float32, ...]:
 EXP = _polynomial(lambda x: np.exp(-x), 6)
 LOG1P_SHARE = _polynomial(lambda x: np.log1p(x + 1e-9) / (x + 1e-9), 6)
 """log(1 + x) / x, so that nothing stays nothing."""
-
-
-def compiled(function: Any) -> Any:
-    """Compile on first call, keep the result on disk, and let other threads run meanwhile."""
-    return njit(nogil=True, fastmath=True, error_model="numpy", cache=True)(function)
-
-
-def inlined(function: Any) -> Any:
-    """For small functions that must become part of their caller's loop."""
-    return njit(nogil=True, fastmath=True, error_model="numpy", forceinline=True)(function)
 
 
 @inlined
@@ -109,40 +113,48 @@ def pick(axis: Any, of_x: Any, of_y: Any, of_z: Any) -> Any:
 
 
 @inlined
-def dot8(inputs: Any, at: Any, weights: Any, q: Any, units: Any) -> Any:
-    """Sum of eight inputs times their weights for one unit."""
-    a = inputs[at] * weights[q] + inputs[at + U(1)] * weights[q + units]
-    b = (
-        inputs[at + U(2)] * weights[q + U(2) * units]
-        + inputs[at + U(3)] * weights[q + U(3) * units]
+def softplus_lanes(x: Any) -> Any:
+    """`softplus` of a vector."""
+    z = least(most(x, splat(f32(0)) - x), splat(f32(16))) * splat(f32(1 / 16))
+    t = fma(splat(EXP[6]), z, splat(EXP[5]))
+    t = fma(fma(fma(t, z, splat(EXP[4])), z, splat(EXP[3])), z, splat(EXP[2]))
+    t = fma(fma(t, z, splat(EXP[1])), z, splat(EXP[0]))
+    t = t * t
+    t = t * t
+    t = t * t
+    t = t * t
+    p = fma(splat(LOG1P_SHARE[6]), t, splat(LOG1P_SHARE[5]))
+    p = fma(
+        fma(fma(p, t, splat(LOG1P_SHARE[4])), t, splat(LOG1P_SHARE[3])), t, splat(LOG1P_SHARE[2])
     )
-    c = (
-        inputs[at + U(4)] * weights[q + U(4) * units]
-        + inputs[at + U(5)] * weights[q + U(5) * units]
-    )
-    d = (
-        inputs[at + U(6)] * weights[q + U(6) * units]
-        + inputs[at + U(7)] * weights[q + U(7) * units]
-    )
-    return (a + b) + (c + d)
+    p = fma(fma(p, t, splat(LOG1P_SHARE[1])), t, splat(LOG1P_SHARE[0]))
+    return fma(p, t, most(x, splat(f32(0))))
 
 
 @inlined
-def apply_layer(
-    inputs: Any, begin: Any, count: Any, weights: Any, biases: Any, outputs: Any, out: Any
-) -> Any:
-    """outputs[out:] = biases + inputs[begin:begin + count] @ weights [count, units], row-major;
-    `count` is a multiple of LANES."""
-    units = U(len(biases))
-    half = U(8) * units
-    for k in range(units):
-        low = dot8(inputs, begin, weights, k, units)
-        outputs[out + k] = biases[k] + low + dot8(inputs, begin + U(8), weights, k + half, units)
-    for c in range(U(LANES), count, U(LANES)):
-        at, w = begin + c, c * units
-        for k in range(units):
-            low = dot8(inputs, at, weights, w + k, units)
-            outputs[out + k] += low + dot8(inputs, at + U(8), weights, w + k + half, units)
+def look_up(volume: Any, channels: Any, points: Any, at: Any, rows: Any, to: Any) -> Any:
+    """rows[to:] = the sum of the three planes' features at a point."""
+    table, side, box, axes = volume
+    scale, last = f32(side / box), f32(side - 1)
+    cell, line = U(3) * channels, U(3) * channels * U(side)
+    x = neighbours(points[at], scale, last)
+    y = neighbours(points[at + U(1)], scale, last)
+    z = neighbours(points[at + U(2)], scale, last)
+    for number in range(U(3)):
+        c0, c1, u0, u1 = pick(axes[U(2) * number], x, y, z)
+        r0, r1, v0, v1 = pick(axes[U(2) * number + U(1)], x, y, z)
+        base = number * channels
+        a, b = r0 * line + c0 * cell + base, r0 * line + c1 * cell + base
+        c, d = r1 * line + c0 * cell + base, r1 * line + c1 * cell + base
+        wa, wb = splat_wide(u0 * v0), splat_wide(u1 * v0)
+        wc, wd = splat_wide(u0 * v1), splat_wide(u1 * v1)
+        for k in range(U(0), channels, U(PANEL)):
+            near = fma(wb, load_wide(table, b + k), wa * load_wide(table, a + k))
+            far = fma(wd, load_wide(table, d + k), wc * load_wide(table, c + k))
+            if number == U(0):
+                store(rows, to + k, near + far)
+            else:
+                store(rows, to + k, load_wide(rows, to + k) + (near + far))
 
 
 @compiled
@@ -152,7 +164,7 @@ def decode(
     points: Any,
     slots: Any,
     count: Any,
-    row: Any,
+    room: Any,
     hidden: Any,
     sigmas: Any,
 ) -> Any:
@@ -160,53 +172,32 @@ def decode(
 
     Args:
         volume: (table [S * S * 3 C] channels last, S, side of the box, axes [6]).
-        decoder: (weights [C * K], biases [K], density weights [K], density bias, ...).
+        decoder: (weights [C * K] in panels, biases [K], density weights [K], density bias, ...).
         points: [count * 3] world.
         slots: [count] where in `hidden` [slots * K] and `sigmas` [slots] the results go.
-        row: [C] room for the features of a point.
+        room: for the features of ROWS points and what becomes of them.
     """
-    table, side, box, axes = volume
-    first, first_bias, density, density_bias = decoder[:4]
-    channels, units = U(len(row)), U(len(first_bias))
-    scale, last = f32(side / box), f32(side - 1)
-    plane, cell = channels, U(3) * channels
-    line = U(side) * cell
-    for index in range(U(count)):
-        at = index * U(3)
-        x = neighbours(points[at], scale, last)
-        y = neighbours(points[at + U(1)], scale, last)
-        z = neighbours(points[at + U(2)], scale, last)
-        for number in range(U(3)):
-            c0, c1, u0, u1 = pick(axes[U(2) * number], x, y, z)
-            r0, r1, v0, v1 = pick(axes[U(2) * number + U(1)], x, y, z)
-            base = number * plane
-            a, b = r0 * line + c0 * cell + base, r0 * line + c1 * cell + base
-            c, d = r1 * line + c0 * cell + base, r1 * line + c1 * cell + base
-            wa, wb, wc, wd = u0 * v0, u1 * v0, u0 * v1, u1 * v1
-            if number == U(0):
-                for k in range(channels):
-                    row[k] = (
-                        wa * table[a + k]
-                        + wb * table[b + k]
-                        + wc * table[c + k]
-                        + wd * table[d + k]
-                    )
-            else:
-                for k in range(channels):
-                    row[k] += (
-                        wa * table[a + k]
-                        + wb * table[b + k]
-                        + wc * table[c + k]
-                        + wd * table[d + k]
-                    )
-        slot = U(slots[index])
-        apply_layer(row, U(0), channels, first, first_bias, hidden, slot * units)
-        sigma = f32(0)
-        for k in range(slot * units, (slot + U(1)) * units):
-            value = softplus(hidden[k])
-            hidden[k] = value
-            sigma += value * density[k - slot * units]
-        sigmas[slot] = sigma + f32(density_bias)
+    weights, biases, density, density_bias = decoder[:4]
+    rows, products = room
+    units = U(len(biases))
+    channels = U(len(weights)) // units
+    for begin in range(0, count, ROWS):
+        few = U(min(ROWS, count - begin))
+        for row in range(few):
+            look_up(volume, channels, points, U(3) * (U(begin) + row), rows, row * channels)
+        for panel in range(U(0), units, U(PANEL)):
+            multiply(
+                rows, U(0), channels, channels, weights, panel * channels, U(1), U(0), products,
+                panel, units,
+            )  # fmt: skip
+        for row in range(few):
+            slot = U(slots[U(begin) + row])
+            sigma = splat(f32(0))
+            for k in range(U(0), units, U(LANES)):
+                value = softplus_lanes(load(products, row * units + k) + load(biases, k))
+                store(hidden, slot * units + k, value)
+                sigma = fma(value, load(density, k), sigma)
+            sigmas[slot] = total(sigma) + f32(density_bias)
 
 
 @compiled
@@ -266,21 +257,30 @@ def merge(coarse: Any, further: Any, slot: Any, first_further: Any, depths: Any,
 
 @compiled
 def paint(
-    hidden: Any, slots: Any, shares: Any, count: Any, decoder: Any, colours: Any, features: Any
+    hidden: Any, slots: Any, shares: Any, count: Any, decoder: Any, room: Any, features: Any
 ) -> Any:
     """features = sum of the shares times the colours of their samples."""
     weights, biases = decoder[4:]
+    rows, products = room
     units, channels = U(len(decoder[1])), U(len(biases))
-    for j in range(U(count)):
-        apply_layer(hidden, U(slots[j]) * units, units, weights, biases, colours, j * channels)
-    for i in range(U(count) * channels):
-        colours[i] = sigmoid(colours[i]) * f32(1.002) - f32(0.001)
+    wide = (channels + U(PANEL - 1)) // U(PANEL) * U(PANEL)
     for c in range(channels):
         features[c] = f32(0)
-    for j in range(U(count)):
-        share = shares[j]
-        for c in range(channels):
-            features[c] += share * colours[j * channels + c]
+    for begin in range(0, count, ROWS):
+        few = U(min(ROWS, count - begin))
+        for row in range(few):
+            at = U(slots[U(begin) + row]) * units
+            for k in range(U(0), units, U(LANES)):
+                store(rows, row * units + k, load(hidden, at + k))
+        for panel in range(U(0), wide, U(PANEL)):
+            multiply(
+                rows, U(0), units, units, weights, panel * units, U(1), U(0), products, panel, wide
+            )
+        for row in range(few):
+            share = shares[U(begin) + row]
+            for c in range(channels):
+                colour = sigmoid(products[row * wide + c] + biases[c]) * f32(1.002) - f32(0.001)
+                features[c] += share * colour
 
 
 @compiled
@@ -290,7 +290,7 @@ def march(
     """Render rays.
 
     Args:
-        volume, decoder: see `decode`; then colour weights [K * F] and biases [F].
+        volume, decoder: see `decode`; then colour weights [K * F] in panels and biases [F].
         rays: [R, 6] origins and directions.
         depths: [N] of the coarse samples.
         extra: how many importance samples follow.
@@ -299,19 +299,20 @@ def march(
     """
     features, seen, alphas = results
     gain = f32(gain)
-    coarse, most = len(depths), len(depths) + extra
+    coarse, every = len(depths), len(depths) + extra
     units = len(decoder[1])
-    row, cdf = np.empty(len(decoder[0]) // units, f32), np.empty(coarse, f32)
-    hidden = np.empty(RAYS_AT_ONCE * most * units, f32)  # the slots of ray i begin at i * most
-    sigmas, points = np.empty(RAYS_AT_ONCE * most, f32), np.empty(RAYS_AT_ONCE * most * 3, f32)
-    slots = np.empty(RAYS_AT_ONCE * most, np.int64)
+    channels, wide = len(decoder[0]) // units, max(units, len(decoder[4]) // units)
+    room = np.zeros(ROWS * max(channels, units), f32), np.empty(ROWS * wide, f32)
+    cdf = np.empty(coarse, f32)
+    hidden = np.empty(RAYS_AT_ONCE * every * units, f32)  # the slots of ray i begin at i * every
+    sigmas, points = np.empty(RAYS_AT_ONCE * every, f32), np.empty(RAYS_AT_ONCE * every * 3, f32)
+    slots = np.empty(RAYS_AT_ONCE * every, np.int64)
     weights, further = np.empty((RAYS_AT_ONCE, coarse), f32), np.empty((RAYS_AT_ONCE, extra), f32)
     passed, known = np.empty(RAYS_AT_ONCE, f32), np.empty(RAYS_AT_ONCE, np.int64)
     added = np.empty(RAYS_AT_ONCE, np.int64)
-    ordered, order = np.empty(most, f32), np.empty(most, np.int64)
-    along, stopped = np.empty(most, f32), np.empty(most, f32)
-    shares, shown = np.empty(most, f32), np.empty(most, np.int64)
-    colours = np.empty(most * len(decoder[5]), f32)
+    ordered, order = np.empty(every, f32), np.empty(every, np.int64)
+    along, stopped = np.empty(every, f32), np.empty(every, f32)
+    shares, shown = np.empty(every, f32), np.empty(every, np.int64)
     for begin in range(0, len(rays), RAYS_AT_ONCE):
         group = min(RAYS_AT_ONCE, len(rays) - begin)
         passed[:] = f32(1)
@@ -321,17 +322,17 @@ def march(
             for i in range(group):
                 if passed[i] >= HIDDEN:
                     count = queue(
-                        rays[begin + i], depths, start, end, i * most, points, slots, count
+                        rays[begin + i], depths, start, end, i * every, points, slots, count
                     )
             if count == 0:
                 break
-            decode(volume, decoder, points, slots, count, row, hidden, sigmas)
+            decode(volume, decoder, points, slots, count, room, hidden, sigmas)
             for i in range(group):
                 if passed[i] < HIDDEN:
                     continue
                 known[i] = end
                 for m in range(max(start, 1), end):
-                    slot = i * most + m
+                    slot = i * every + m
                     share = opacity(sigmas[slot - 1], sigmas[slot], depths[m] - depths[m - 1], gain)
                     weights[i, m - 1] = share * passed[i]
                     passed[i] *= f32(1) - share + f32(1e-10)
@@ -342,12 +343,12 @@ def march(
                 importance(depths, weights[i], cdf, further[i])
                 while added[i] < extra and further[i, added[i]] <= depths[known[i] - 1]:
                     added[i] += 1
-                slot = i * most + coarse
+                slot = i * every + coarse
                 count = queue(rays[begin + i], further[i], 0, added[i], slot, points, slots, count)
         if count:
-            decode(volume, decoder, points, slots, count, row, hidden, sigmas)
+            decode(volume, decoder, points, slots, count, room, hidden, sigmas)
         for i in range(group):
-            slot = i * most
+            slot = i * every
             count = merge(
                 depths[: known[i]], further[i, : added[i]], slot, slot + coarse, ordered, order
             )
@@ -378,4 +379,4 @@ def march(
                 min(max(reach / alpha, depths[0]), farthest) if alpha > NOTHING else farthest
             )
             if features.shape[1]:
-                paint(hidden, shown, shares, visible, decoder, colours, features[ray])
+                paint(hidden, shown, shares, visible, decoder, room, features[ray])

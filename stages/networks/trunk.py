@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tpvideo.stages.networks.compiled_pixels import gated
+
 Activation = Literal["prelu", "lrelu"]
 """`prelu` learns a slope for each channel (as published); `lrelu` is fixed and trains faster."""
 
@@ -36,6 +38,7 @@ class SqueezeExcite(nn.Module):
         squeezed = max(1, channels // reduction)
         self.fc1 = nn.Conv2d(channels, squeezed, 1, bias=False)
         self.fc2 = nn.Conv2d(squeezed, channels, 1, bias=False)
+        self.is_compiled = False
 
     def forward(self, x: Tensor) -> Tensor:
         """x: [B, C, H, W]; the result has the same shape."""
@@ -43,6 +46,15 @@ class SqueezeExcite(nn.Module):
         squeezed = torch.relu(F.linear(x.mean(dim=(2, 3)), self.fc1.weight.flatten(1)))
         gates = torch.sigmoid(F.linear(squeezed, self.fc2.weight.flatten(1)))  # [B, C]
         return x * gates[:, :, None, None]
+
+    def onto(self, shortcut: Tensor, stride: int, x: Tensor) -> Tensor:
+        """[B, C, H, W] the scaled x plus every stride-th pixel of [B, C, stride H, stride W]."""
+        weights = self.fc1.weight, self.fc2.weight
+        if self.is_compiled and not torch.is_grad_enabled():
+            first, second = (weight.flatten(1).T for weight in weights)
+            return gated(x, first, second, shortcut, stride)
+        scaled: Tensor = self(x)
+        return scaled + shortcut[:, :, ::stride, ::stride]
 
 
 class ResidualUnit(nn.Module):
@@ -70,12 +82,14 @@ class ResidualUnit(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: [B, channels_in, H, W] -> [B, channels, H/stride, W/stride]."""
+        *layers, gate = self.res_layer
+        residual = x
+        for layer in layers:
+            residual = layer(residual)
+        assert isinstance(gate, SqueezeExcite)
         if self.shortcut_layer is None:
-            shortcut = x[:, :, :: self.stride, :: self.stride]
-        else:
-            shortcut = self.shortcut_layer(x)
-        residual: Tensor = self.res_layer(x)
-        return residual + shortcut
+            return gate.onto(x, self.stride, residual)
+        return gate.onto(self.shortcut_layer(x), 1, residual)
 
 
 class Trunk(nn.Module):

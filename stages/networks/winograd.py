@@ -1,0 +1,182 @@
+"""Frozen 3 x 3 convolutions in float32 on a CPU, by Winograd's algorithm (conv_kernel.py).
+
+On one core they take a third of the time of oneDNN's, with what follows them done on the way. Needs
+numba; `can_convolve` says whether a convolution is one of these.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from importlib.util import find_spec
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Floats = NDArray[np.float32]
+CHANNELS = 8
+"""Channel counts are multiples of it."""
+ROWS, PANEL = 6, 16
+"""Pixels, or tiles, and channels of the result whose sums are in registers at once."""
+TILE, PRODUCTS = 4, 36
+"""Side of the squares that a result is made of, and the numbers that each is made from."""
+NOTHING: Floats = np.empty(0, np.float32)
+
+
+class Winograd:
+    """A 3 x 3 convolution with a border of zeros.
+
+    Args:
+        weight: [O, I, 3, 3] float32, on the CPU.
+        phases: 4 for a kernel that gives four phases of a picture of twice the sides, see
+            `layers.upsampling_kernel`; then O is their sum.
+    """
+
+    def __init__(self, weight: Tensor, phases: int = 1) -> None:
+        self.outputs, self.inputs = weight.shape[:2]
+        self.phases = phases
+        self.weights = transformed(weight.detach().double().numpy()).reshape(-1)
+        self.at_once = min(96, max(24, 3 * self.inputs // 16 // 6 * 6))
+        each = self.outputs // phases
+        self._ones, self._zeros = np.ones(each, np.float32), np.zeros(each, np.float32)
+
+    def __call__(
+        self,
+        x: Tensor,
+        *,
+        scale: Tensor | None = None,
+        shift: Tensor | None = None,
+        gain: Tensor | None = None,
+        bias: Tensor | None = None,
+        noise: Tensor | None = None,
+        slopes: Tensor | float = 1.0,
+        limit: float = float("inf"),
+    ) -> Tensor:
+        """max(min(activation((x scale + shift) * w gain + bias + noise), limit), -limit).
+
+        Args:
+            x: [B, I, H, W] float32.
+            scale: [1 or B, I]; shift: [I]; of the picture, not of the zeros around it.
+            gain: [1 or B, O']; bias: [O'], with O' = O / phases.
+            noise: [H', W'] of the result.
+            slopes: [O'], or of all channels, of the activation below 0; 1 is no activation.
+
+        Returns:
+            [B, O', H', W'], channels last; H' = 2 H with four phases.
+        """
+        pictures = x.permute(0, 2, 3, 1).contiguous().numpy()
+        batch, height, width, _ = pictures.shape
+        each, fold = self.outputs // self.phases, 2 if self.phases == 4 else 1
+        result = np.empty((batch, fold * height, fold * width, each), np.float32)
+        scales = None if scale is None else scale.expand(batch, -1)
+        gains = None if gain is None else gain.expand(batch, -1)
+        shifts = np.zeros(self.inputs, np.float32) if shift is None else numbers(shift)
+        biases = self._zeros if bias is None else numbers(bias)
+        noises = NOTHING if noise is None else numbers(noise)
+        bent = self._ones * np.float32(slopes) if isinstance(slopes, float) else numbers(slopes)
+        for index in range(batch):
+            before = (NOTHING, NOTHING) if scales is None else (numbers(scales[index]), shifts)
+            factors = self._ones if gains is None else numbers(gains[index])
+            self._convolve(
+                pictures[index].reshape(-1),
+                (height, width),
+                before,
+                (factors, biases, noises, bent, np.float32(limit)),
+                result[index].reshape(-1),
+            )
+        return torch.from_numpy(result).permute(0, 3, 1, 2)
+
+    def _convolve(
+        self,
+        picture: Floats,
+        size: tuple[int, int],
+        before: tuple[Floats, Floats],
+        after: tuple[Floats, Floats, Floats, Floats, np.float32],
+        result: Floats,
+    ) -> None:
+        shape = self.inputs, self.outputs, self.phases
+        tiles = -(-size[0] // TILE) * -(-size[1] // TILE)
+
+        def work(first: int, last: int) -> None:
+            kernel()(
+                picture, size, before, self.weights, shape, after, (first, last, self.at_once),
+                self._room(), result,
+            )  # fmt: skip
+
+        in_parts(work, tiles, self.at_once)
+
+    def _room(self) -> tuple[Floats, ...]:
+        """For points and products, a line of the cache apart, and for a patch."""
+        wide = -(-self.outputs // PANEL) * PANEL
+        each = (self.at_once * channels + 16 for channels in (self.inputs, wide))
+        return room("winograd", (*(PRODUCTS * size for size in each), PRODUCTS * self.inputs))
+
+
+def can_convolve(weight: Tensor, phases: int = 1) -> bool:
+    """Whether `Winograd` takes this kernel [O, I, k, k]: on a CPU with numba."""
+    outputs, inputs, height, width = weight.shape
+    fits = (
+        (height, width) == (3, 3) and inputs % CHANNELS == 0 and outputs % (phases * CHANNELS) == 0
+    )
+    is_plain = weight.dtype == torch.float32 and weight.device.type == "cpu"
+    return fits and is_plain and find_spec("numba") is not None
+
+
+def transformed(weight: NDArray[np.float64]) -> Floats:
+    """[O, I, 3, 3] at the points, [36, O / PANEL rounded up, I, PANEL] with zeros beyond O."""
+    near, far = 0.5**0.5, 2**0.5
+    at = [(near, -2 / 3), (-near, -2 / 3), (far, 1 / 6), (-far, 1 / 6)]  # points, their shares
+    change = np.array([[1, 0, 0], *([n, n * p, n * p * p] for p, n in at), [0, 0, 1]])
+    outputs, inputs = weight.shape[:2]
+    points = np.einsum("ay,bx,oiyx->abio", change, change, weight, optimize=True)
+    wide = -(-outputs // PANEL) * PANEL
+    padded = np.zeros((PRODUCTS, inputs, wide), np.float32)
+    padded[..., :outputs] = points.reshape(PRODUCTS, inputs, outputs)
+    split = padded.reshape(PRODUCTS, inputs, wide // PANEL, PANEL)
+    return np.ascontiguousarray(split.transpose(0, 2, 1, 3))
+
+
+def numbers(values: Tensor) -> Floats:
+    """The same memory, flat."""
+    flat: Floats = values.detach().contiguous().numpy().reshape(-1)
+    return flat
+
+
+@cache
+def kernel() -> Callable[..., None]:
+    """The compiled loop; imported on first use because numba takes half a second to load."""
+    from tpvideo.stages.networks import conv_kernel
+
+    convolve: Callable[..., None] = conv_kernel.convolve
+    return convolve
+
+
+def in_parts(work: Callable[[int, int], None], count: int, step: int) -> None:
+    """Call work(first, last) for parts of 0..count that begin at multiples of `step`, in as many
+    threads as torch would take."""
+    workers = min(torch.get_num_threads(), -(-count // step))
+    if workers == 1:
+        work(0, count)
+        return
+    part = -(-count // (workers * step)) * step
+    with ThreadPoolExecutor(workers) as pool:
+        list(pool.map(lambda at: work(at, min(at + part, count)), range(0, count, part)))
+
+
+_held = threading.local()
+
+
+def room(kind: str, sizes: Sequence[int]) -> tuple[Floats, ...]:
+    """Arrays of at least these sizes, which a thread keeps from one call to the next; each kind
+    has its own. What was in them is still there."""
+    held: dict[str, tuple[Floats, ...]] = vars(_held)
+    arrays = held.get(kind, (NOTHING,) * len(sizes))
+    held[kind] = tuple(
+        array if len(array) >= size else np.zeros(size, np.float32)
+        for array, size in zip(arrays, sizes, strict=True)
+    )
+    return held[kind]
