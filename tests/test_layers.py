@@ -73,7 +73,7 @@ MAY_IMPORT = {
     "stages/networks": {"tpvideo.stages.networks", "torch"},
     "stages/cut_kernel.py": {"numba"},
     "stages/paint_kernel.py": {"numba", "tpvideo.stages.paint"},
-    "stages/networks/march_kernel.py": {"numba"},
+    "stages/networks/vectors.py": {"llvmlite", "numba"},
     "weights": WEIGHTS,
     "weights/cli.py": WEIGHTS | {"click", "rich"},
     "weights/training": WEIGHTS | {"PIL", "av", "cv2", "numba", "onnx", "onnxruntime", "scipy"},

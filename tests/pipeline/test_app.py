@@ -225,14 +225,26 @@ def test_precision_and_batch_are_what_was_asked_for() -> None:
     assert (machine.dtype, machine.batch) == (torch.bfloat16, 5)
 
 
-@pytest.mark.parametrize("is_native", [False, True])
-def test_a_cpu_computes_in_bfloat16_where_it_multiplies_it_itself(
-    monkeypatch: pytest.MonkeyPatch, is_native: bool
+@pytest.mark.parametrize(
+    ("has_amx", "has_avx512", "has_numba", "dtype"),
+    [
+        (False, False, True, torch.float32),
+        (False, True, True, torch.float32),
+        (False, True, False, torch.bfloat16),
+        (True, True, True, torch.bfloat16),
+    ],
+)
+def test_a_cpu_computes_in_bfloat16_where_that_beats_the_compiled_loops_of_float32(
+    monkeypatch: pytest.MonkeyPatch,
+    has_amx: bool,
+    has_avx512: bool,
+    has_numba: bool,
+    dtype: torch.dtype,
 ) -> None:
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: is_native)
-    machine = app.pick_machine(Settings(device="cpu"))
-    assert machine.dtype == (torch.bfloat16 if is_native else torch.float32)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: has_amx)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: has_avx512)
+    monkeypatch.setattr(app, "has_kernel", lambda: has_numba)
+    assert app.pick_machine(Settings(device="cpu")).dtype == dtype
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
