@@ -15,9 +15,6 @@ from torch import Tensor
 
 from tpvideo.stages.networks.winograd import NOTHING, PANEL, ROWS, numbers
 
-PIXELS_AT_ONCE = 16 * ROWS
-"""Pixels whose products are kept."""
-
 
 def can_compile(weight: Tensor) -> bool:
     """Whether the loops take what goes with these weights: float32 on a CPU with numba."""
@@ -54,7 +51,8 @@ def added_colours(
     small = None if image is None else image.permute(0, 2, 3, 1).contiguous()
     room = (
         np.zeros(ROWS * channels, np.float32),
-        np.empty(PIXELS_AT_ONCE * weights.shape[1] * PANEL, np.float32),
+        np.empty((width + ROWS) * weights.shape[1] * PANEL, np.float32),
+        np.empty((width // 2 + 2) * len(bias), np.float32),
     )
     for index in range(batch):
         _kernel().add_colours(

@@ -36,7 +36,7 @@ def convolve(
             of the result; see `direct.Direct`.
         result: [H' * W' * O].
     """
-    height, width = size
+    width = size[1]
     channels, outputs, side, stride, border = shape
     rows, products = scratch
     bias, slopes = after

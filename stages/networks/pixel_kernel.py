@@ -6,10 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from tpvideo.stages.networks.compiled_pixels import PIXELS_AT_ONCE
 from tpvideo.stages.networks.march_kernel import sigmoid
 from tpvideo.stages.networks.product_kernel import multiply
-from tpvideo.stages.networks.vectors import LANES, compiled, load, splat, store
+from tpvideo.stages.networks.vectors import compiled
 from tpvideo.stages.networks.winograd import PANEL, ROWS
 
 f32, U = np.float32, np.uintp
@@ -28,70 +27,72 @@ def add_colours(
         bias: [K].
         limit: of the convolution's result, either way.
         image: [H / 2 * W / 2 * K] as `layers.upsample2` takes it, or empty for none.
-        scratch: [ROWS * C] and [PIXELS_AT_ONCE * panels * PANEL].
+        scratch: room for ROWS pixels of x, the products of a row, and two rows of the image.
         result: [H * W * K].
     """
     height, width = size
-    tail, products = scratch
-    pixels, kinds = height * width, U(len(bias))
-    channels = U(len(x) // pixels)
+    tail, products, doubled = scratch
+    kinds, channels = U(len(bias)), U(len(x) // (height * width))
     panels = (kinds + U(PANEL - 1)) // U(PANEL)
     wide = panels * U(PANEL)
     limit = f32(limit)
-    for begin in range(0, pixels, PIXELS_AT_ONCE):
-        count = min(PIXELS_AT_ONCE, pixels - begin)
-        for row in range(0, count, ROWS):
-            whole = begin + row + ROWS <= pixels
+    for y in range(height):
+        for begin in range(0, width, ROWS):
+            at = U(y * width + begin) * channels
+            whole = begin + ROWS <= width
             if not whole:
-                at = U(begin + row) * channels
-                for c in range(U(len(x)) - at):
+                for c in range(U(width - begin) * channels):
                     tail[c] = x[at + c]
-            for panel in range(panels):
-                kernel, to = panel * channels * U(PANEL), U(row) * wide + panel * U(PANEL)
+            for panel in range(U(0), wide, U(PANEL)):
+                to = U(begin) * wide + panel
                 if whole:
-                    at = U(begin + row) * channels
                     multiply(
-                        x, at, channels, channels, weights, kernel, U(1), U(0), products, to, wide
-                    )
+                        x, at, channels, channels, weights, panel * channels, U(1), U(0), products,
+                        to, wide,
+                    )  # fmt: skip
                 else:
                     multiply(
-                        tail, U(0), channels, channels, weights, kernel, U(1), U(0), products, to,
-                        wide,
+                        tail, U(0), channels, channels, weights, panel * channels, U(1), U(0),
+                        products, to, wide,
                     )  # fmt: skip
-        for pixel in range(begin, begin + count):
-            at, to = U(pixel - begin) * wide, U(pixel) * kinds
+        line = U(y * width) * kinds
+        for pixel in range(U(width)):
+            at, to = pixel * wide, line + pixel * kinds
             for k in range(kinds):
                 value = products[at + k] + bias[k]
                 result[to + k] = min(max(value, -limit), limit)
-            if len(image):
-                add_doubled(image, pixel // width, pixel % width, size, kinds, result, to)
+        if len(image):
+            double_rows(image, y, size, kinds, doubled)
+            add_doubled(doubled, U(width // 2), kinds, result, line)
 
 
 @compiled
-def add_doubled(image: Any, y: Any, x: Any, size: Any, kinds: Any, result: Any, to: Any) -> Any:
-    """result[to:] += the pixel (y, x) of an image at twice its sides, with zeros outside."""
+def double_rows(image: Any, y: Any, size: Any, kinds: Any, doubled: Any) -> Any:
+    """doubled = what row `y` of the image at twice its sides is made of, a quarter of it, with a
+    pixel of zeros at either end."""
     height, width = size[0] // 2, size[1] // 2
-    row, column = y // 2, x // 2
-    above, left = row + 2 * (y % 2) - 1, column + 2 * (x % 2) - 1
-    v, u = f32(0.25), f32(0.25)
-    if above < 0 or above >= height:
-        above, v = row, f32(0)
-    if left < 0 or left >= width:
-        left, u = column, f32(0)
-    a, b = U(row * width + column) * kinds, U(row * width + left) * kinds
-    c, d = U(above * width + column) * kinds, U(above * width + left) * kinds
-    three = f32(0.75)
-    wa, wb, wc, wd = three * three, three * u, v * three, v * u
-    if kinds % U(LANES) == U(0):
-        ka, kb, kc, kd = splat(wa), splat(wb), splat(wc), splat(wd)
-        for k in range(U(0), kinds, U(LANES)):
-            near = ka * load(image, a + k) + kb * load(image, b + k)
-            far = kc * load(image, c + k) + kd * load(image, d + k)
-            store(result, to + k, load(result, to + k) + near + far)
-    else:
+    count = U(width) * kinds
+    row = y // 2
+    near, other = U(row) * count, row + 2 * (y % 2) - 1
+    beyond = other < 0 or other >= height
+    far, share = (near, f32(0)) if beyond else (U(other) * count, f32(1 / 16))
+    for k in range(kinds):
+        doubled[k] = f32(0)
+        doubled[kinds + count + k] = f32(0)
+    for i in range(count):
+        doubled[kinds + i] = f32(3 / 16) * image[near + i] + share * image[far + i]
+
+
+@compiled
+def add_doubled(doubled: Any, width: Any, kinds: Any, result: Any, line: Any) -> Any:
+    """result[line:] += the row of `double_rows` at twice its width."""
+    three = f32(3)
+    for x in range(width):
+        at, to = (x + U(1)) * kinds, line + U(2) * x * kinds
         for k in range(kinds):
-            near = wa * image[a + k] + wb * image[b + k]
-            result[to + k] += near + wc * image[c + k] + wd * image[d + k]
+            middle = three * doubled[at + k]
+            result[to + k] += middle + doubled[at + k - kinds]
+            result[to + kinds + k] += middle + doubled[at + k + kinds]
 
 
 @compiled
