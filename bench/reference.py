@@ -35,8 +35,7 @@ from torch import Tensor
 
 from tpvideo.stages import geometry
 from tpvideo.stages.networks import generator as generator_module
-from tpvideo.stages.networks.fused_march import march_for
-from tpvideo.stages.networks.lean import make_lean
+from tpvideo.stages.networks.lean import make_lean, march_for
 from tpvideo.stages.networks.triplane import sample_planes
 from tpvideo.stages.networks.triplanenet import TriPlaneNet, mirror
 from tpvideo.weights import store
