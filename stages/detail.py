@@ -155,9 +155,8 @@ def sharpen(
 
     # What the source does not see it may see mirrored: heads are probably symmetric (paper,
     # section 3.3), so the fine structure of the other half is a better guess than none.
-    other = _find(
-        *(_mirrored(each) for each in (points, normals, toward)), source_labels, nearest, small
-    )
+    mirrored = (_mirrored(points), _mirrored(normals), _mirrored(toward))
+    other = _find(*mirrored, source_labels, nearest, small)
     tone = _coarse(coarse + correction - other.rgba[:, :3])
     share = _blur(other.trust * other.rgba[:, 3:] * shown, 2)
     return Layers(

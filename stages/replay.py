@@ -90,10 +90,9 @@ class Replay:
     def _give_up(self, error: RuntimeError) -> None:
         self._recordings.clear()
         reason = str(error).strip().splitlines()[0]
-        self.notices.append(
-            f"{self.name}: no CUDA graph could be recorded, goes on without: {reason}"
-        )
-        log.warning("%s", self.notices[-1])
+        notice = f"{self.name}: no CUDA graph could be recorded, goes on without: {reason}"
+        self.notices.append(notice)
+        log.warning("%s", notice)
 
 
 def replayed(name: str, work: Work, device: torch.device) -> Work:
@@ -112,7 +111,7 @@ def record_graph(call: Callable[[], Any], inputs: Sequence[Tensor]) -> Recording
     Raises:
         RuntimeError: something in it cannot be recorded, or memory is short.
     """
-    aside = torch.cuda.Stream()
+    aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     aside.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(aside):
         for _ in range(WARM_UPS):
