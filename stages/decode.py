@@ -66,9 +66,8 @@ class FileSource:
         Raises:
             ConfigError: the trim is empty or backward, or the decoder is not known.
         """
-        if decoder not in get_args(config.Decoder):
-            names = ", ".join(get_args(config.Decoder))
-            raise ConfigError(f"decoder must be one of {names}, got {decoder}")
+        if decoder not in (known := get_args(config.Decoder)):
+            raise ConfigError(f"decoder must be one of {', '.join(known)}, got {decoder}")
         self.path = Path(path)
         self.notices: list[str] = []
         self.losses = Losses()
