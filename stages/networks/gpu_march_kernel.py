@@ -3,7 +3,8 @@
 Three kernels after one another: densities at the coarse samples and what they add up to; the depths
 where further samples matter; all samples in order, with colours. Only weights, opacities and depths
 pass between them. `tl.dot` multiplies as its `precision` says; everything else is float32. Triton
-knows no annotations but `constexpr`, so that there are no others here.
+knows no annotations but `constexpr`, so that there are no others here. Loops are `for` with an `if`
+in place of `while`, which Triton 3.6 does not compile with all that is carried here.
 """
 
 from __future__ import annotations
@@ -178,23 +179,24 @@ def coarse_kernel(
     sigma_before = tl.zeros((block,), tl.float32)
     depth_before = tl.load(depths)
     brightest = 1.0
-    m = 0
-    while (m < samples) & (brightest >= HIDDEN):
-        depth = tl.load(depths + m)
-        hidden = hidden_at(
-            table, side, scale, ox + depth * dx, oy + depth * dy, oz + depth * dz,
-            weights, biases, channels, axes, precision,
-        )  # fmt: skip
-        sigma = tl.sum(hidden * density[None, :], axis=1) + density_bias
-        stopped = opacity(sigma_before, sigma, depth - depth_before, gain)  # of no length at first
-        weight = stopped * light
-        light *= 1.0 - stopped + 1e-10
-        alpha += weight
-        reach += weight * (depth + depth_before) * 0.5
-        tl.store(shares + ray * samples + m, weight, mask=is_ray)
-        sigma_before, depth_before = sigma, depth
-        brightest = tl.max(light, axis=0)
-        m += 1
+    for m in range(0, samples):
+        if brightest >= HIDDEN:
+            depth = tl.load(depths + m)
+            hidden = hidden_at(
+                table, side, scale, ox + depth * dx, oy + depth * dy, oz + depth * dz,
+                weights, biases, channels, axes, precision,
+            )  # fmt: skip
+            sigma = tl.sum(hidden * density[None, :], axis=1) + density_bias
+            stopped = opacity(
+                sigma_before, sigma, depth - depth_before, gain
+            )  # of no length at first
+            weight = stopped * light
+            light *= 1.0 - stopped + 1e-10
+            alpha += weight
+            reach += weight * (depth + depth_before) * 0.5
+            tl.store(shares + ray * samples + m, weight, mask=is_ray)
+            sigma_before, depth_before = sigma, depth
+            brightest = tl.max(light, axis=0)
     nearest, farthest = tl.load(depths), tl.load(depths + samples - 1)
     mean = tl.minimum(tl.maximum(reach / tl.maximum(alpha, NOTHING), nearest), farthest)
     tl.store(seen + ray, tl.where(alpha > NOTHING, mean, farthest), mask=is_ray)
@@ -330,39 +332,40 @@ def merged_kernel(
     taken = tl.zeros((block,), tl.int32)  # of the coarse samples
     added = tl.zeros((block,), tl.int32)  # of the further ones
     gets_more = is_ray & (met > EMPTY)
-    k = 0
     # One step more than there are samples, for the colour of the last; likewise past the end of
     # light.
-    while (k <= samples + extra) & (brightest >= HIDDEN):
-        brightest = tl.max(light, axis=0)
-        next_coarse = tl.load(depths + taken, mask=taken < samples, other=NEVER)
-        next_more = tl.load(
-            further + ray * extra + added, mask=gets_more & (added < extra), other=NEVER
-        )
-        depth = tl.minimum(next_coarse, next_more)
-        is_coarse = next_coarse <= next_more
-        taken += is_coarse.to(tl.int32)
-        added += 1 - is_coarse.to(tl.int32)
-        depth = tl.where(depth < NEVER, depth, depth_before)
-        hidden = hidden_at(
-            table, side, scale, ox + depth * dx, oy + depth * dy, oz + depth * dz,
-            weights, biases, channels, axes, precision,
-        )  # fmt: skip
-        sigma = tl.sum(hidden * density[None, :], axis=1) + density_bias
-        stopped = opacity(sigma_before, sigma, depth - depth_before, gain)  # of no length at first
-        weight = stopped * light
-        light *= 1.0 - stopped + 1e-10
-        alpha += weight
-        reach += weight * (depth + depth_before) * 0.5
-        if coloured:
-            share = (weight_before + weight) * 0.5
-            if tl.max(share, axis=0) > INVISIBLE:
-                logits = tl.dot(hidden_before, last_weights, input_precision=precision)
-                colour = tl.sigmoid(logits + last_biases[None, :]) * 1.002 - 0.001
-                picture += share[:, None] * colour
-            weight_before, hidden_before = weight, hidden
-        sigma_before, depth_before = sigma, depth
-        k += 1
+    for _ in range(0, samples + extra + 1):
+        if brightest >= HIDDEN:
+            brightest = tl.max(light, axis=0)
+            next_coarse = tl.load(depths + taken, mask=taken < samples, other=NEVER)
+            next_more = tl.load(
+                further + ray * extra + added, mask=gets_more & (added < extra), other=NEVER
+            )
+            depth = tl.minimum(next_coarse, next_more)
+            is_coarse = next_coarse <= next_more
+            taken += is_coarse.to(tl.int32)
+            added += 1 - is_coarse.to(tl.int32)
+            depth = tl.where(depth < NEVER, depth, depth_before)
+            hidden = hidden_at(
+                table, side, scale, ox + depth * dx, oy + depth * dy, oz + depth * dz,
+                weights, biases, channels, axes, precision,
+            )  # fmt: skip
+            sigma = tl.sum(hidden * density[None, :], axis=1) + density_bias
+            stopped = opacity(
+                sigma_before, sigma, depth - depth_before, gain
+            )  # of no length at first
+            weight = stopped * light
+            light *= 1.0 - stopped + 1e-10
+            alpha += weight
+            reach += weight * (depth + depth_before) * 0.5
+            if coloured:
+                share = (weight_before + weight) * 0.5
+                if tl.max(share, axis=0) > INVISIBLE:
+                    logits = tl.dot(hidden_before, last_weights, input_precision=precision)
+                    colour = tl.sigmoid(logits + last_biases[None, :]) * 1.002 - 0.001
+                    picture += share[:, None] * colour
+                weight_before, hidden_before = weight, hidden
+            sigma_before, depth_before = sigma, depth
     nearest, farthest = tl.load(depths), tl.load(depths + samples - 1)
     mean = tl.minimum(tl.maximum(reach / tl.maximum(alpha, NOTHING), nearest), farthest)
     tl.store(seen + ray, tl.where(alpha > NOTHING, mean, farthest), mask=is_ray)
