@@ -2,7 +2,7 @@ BIN ?= .venv-test/bin
 PACKAGES = pipeline stages weights
 SOURCES = $(PACKAGES) tests bench
 
-.PHONY: check test test-all test-cluster test-live parity typing-links
+.PHONY: check test test-all test-cluster test-live test-triton parity typing-links
 
 check: typing-links  ## lint, formatting and strict types
 	$(BIN)/ruff check $(SOURCES)
@@ -24,6 +24,12 @@ test-live:  ## the live page in Chromium and the window under Xvfb; Debian's apt
 test-cluster:  ## batches on a local Ray cluster and a local S3 server; minutes
 	$(BIN)/pip install --quiet -e '.[dev,training,cluster-test]'
 	$(BIN)/pytest -m cluster tests/pipeline/batch
+
+test-triton:  ## the GPU's march in Triton's interpreter, and compiled for an H100 or H200; Linux
+	$(BIN)/pip install --quiet -e '.[dev,training,gpu-test]'
+	$(BIN)/python bench/compile_march.py
+	$(BIN)/pytest -m "slow or not slow" tests/stages/networks/test_gpu_march.py
+	TRITON_INTERPRET=1 $(BIN)/pytest -m "slow or not slow" tests/stages/networks/test_gpu_march.py
 
 parity:  ## every golden vector of the published networks
 	$(BIN)/python -m tpvideo.weights.parity ../shared/parity

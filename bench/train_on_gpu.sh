@@ -19,18 +19,8 @@ began=$SECONDS
 runs=$(sed -n 's/^output = "\(.*\)"$/\1/p' "$settings")
 views=$(sed -n 's/^views = "\(.*\)"$/\1/p' "$settings")
 mkdir -p "$runs" "$out"
-python=${PYTHON:-python3}
-
-if ! "$python" -c 'import tpvideo' 2>/dev/null; then # not installed, and perhaps no index to ask
-    mkdir -p "$runs/path/tpvideo"
-    for part in pipeline stages weights pipeline/_root/__init__.py; do
-        ln -sfn "$PWD/$part" "$runs/path/tpvideo/$(basename "$part")"
-    done
-    for wheel in carry/*.whl; do
-        [ -e "$wheel" ] && "$python" -m pip install -q --no-index --no-deps --target "$runs/path" "$wheel"
-    done
-    export PYTHONPATH="$PWD/$runs/path"
-fi
+# shellcheck source=bench/bare_checkout.sh
+. bench/bare_checkout.sh "$runs"
 
 render() { # MINUTES WORKERS; a file is either whole or not there
     # Seeds that no earlier call used, and none below 1000000, where the held-out ones are.

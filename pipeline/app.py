@@ -38,7 +38,7 @@ from tpvideo.stages.limits import Limits
 from tpvideo.stages.matting import Matting, matting_file, open_matting
 from tpvideo.stages.media import expect_file
 from tpvideo.stages.networks.editing import Shift
-from tpvideo.stages.networks.lean import make_lean
+from tpvideo.stages.networks.lean import make_lean, march_for
 from tpvideo.stages.networks.triplanenet import TriPlaneNet
 from tpvideo.stages.precision import working_dtype
 from tpvideo.stages.provenance import Provenance
@@ -362,14 +362,18 @@ def _pick_dtype(precision: str, device: torch.device) -> torch.dtype:
 def working_machine(machine: Machine, networks: Networks) -> Machine:
     """The same, as finely as these networks can compute on it.
 
-    On a CPU this makes the networks lean, in place: their weights then have the precision, and
-    nothing is left for the stages to convert.
+    Except in float16 this makes the networks lean, in place: their weights then have the precision,
+    and nothing is left for the stages to convert. What holds in float16 is known for whole networks
+    only, so that it is left to autocast.
     """
-    dtype = machine.dtype
-    if machine.device.type == "cpu" and dtype != torch.float16:
-        make_lean(networks.triplane, dtype)
-        return replace(machine, dtype=torch.float32)
-    return replace(machine, dtype=working_dtype(networks.triplane, machine.device, dtype))
+    network, dtype = networks.triplane, machine.dtype
+    if machine.device.type != "cpu" or dtype == torch.float16:
+        dtype = working_dtype(network, machine.device, dtype)
+    if dtype == torch.float16:
+        network.decoder.marcher = march_for(network.decoder)
+        return replace(machine, dtype=dtype)
+    make_lean(network, dtype)
+    return replace(machine, dtype=torch.float32)
 
 
 def share_cores() -> None:

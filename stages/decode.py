@@ -8,19 +8,21 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal
+from typing import get_args
 
 import av
 from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from tpvideo.pipeline import config
 from tpvideo.pipeline.errors import ConfigError, InputError
 from tpvideo.pipeline.frame import Decoded, Image, Stamp, StreamInfo
 from tpvideo.pipeline.losses import Losses
 from tpvideo.stages.clock import Clock
 from tpvideo.stages.limits import Limits
 from tpvideo.stages.media import INDEXED, Trim, check_trim, open_media, pick_video, start_of
+from tpvideo.stages.nvdec import open_on_gpu, why_not
 from tpvideo.stages.still import read_still
 from tpvideo.stages.upright import Upright
 
@@ -47,7 +49,7 @@ class FileSource:
         self,
         path: str | Path,
         *,
-        decoder: Literal["av", "decord", "ffmpeg"] = "av",
+        decoder: config.Decoder = "av",
         trim: Trim | None = None,
         limits: Limits | None = None,
         skip: int = 0,
@@ -64,8 +66,8 @@ class FileSource:
         Raises:
             ConfigError: the trim is empty or backward, or the decoder is not known.
         """
-        if decoder not in ("av", "decord", "ffmpeg"):
-            raise ConfigError(f"decoder must be av, decord or ffmpeg, got {decoder}")
+        if decoder not in (known := get_args(config.Decoder)):
+            raise ConfigError(f"decoder must be one of {', '.join(known)}, got {decoder}")
         self.path = Path(path)
         self.notices: list[str] = []
         self.losses = Losses()
@@ -88,8 +90,12 @@ class FileSource:
         photo = read_still(self.path, self._limits)
         if photo is not None:
             return self._open_still(photo)
-        self._container = open_media(self.path, most_pixels=self._limits.pixels)
+        on_gpu = self._decoder == "nvdec"
+        opened = open_on_gpu if on_gpu else open_media
+        self._container = opened(self.path, most_pixels=self._limits.pixels)
         stream = pick_video(self._container, self.path)
+        if on_gpu and (reason := why_not(stream)):
+            self.notices.append(reason)
         info = describe(self._container, stream)
         self._expect_sane(info)
         origin = start_of(self._container, stream)

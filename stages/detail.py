@@ -155,8 +155,7 @@ def sharpen(
 
     # What the source does not see it may see mirrored: heads are probably symmetric (paper,
     # section 3.3), so the fine structure of the other half is a better guess than none.
-    opposite = points.new_tensor([-1.0, 1.0, 1.0])[:, None, None]
-    mirrored = (points * opposite, normals * opposite, toward * opposite)
+    mirrored = (_mirrored(points), _mirrored(normals), _mirrored(toward))
     other = _find(*mirrored, source_labels, nearest, small)
     tone = _coarse(coarse + correction - other.rgba[:, :3])
     share = _blur(other.trust * other.rgba[:, 3:] * shown, 2)
@@ -187,7 +186,7 @@ def _nearest(points: Tensor, solid: Tensor, labels: Tensor, side: int) -> Tensor
 def _hull(points: Tensor, toward: Tensor, labels: Tensor, pictures: Tensor) -> Tensor:
     """[B, 1, L, L] the most that the source's matte has anywhere near the surface along each ray:
     where it has nobody nobody is, however the volume sees it. Arguments as for `_find`."""
-    steps = points.new_tensor([-UNSURE, 0.0, UNSURE])[:, None, None, None, None]
+    steps = torch.linspace(-UNSURE, UNSURE, 3, device=points.device)[:, None, None, None, None]
     grid, _, _ = _project(
         (points + steps * toward).transpose(0, 1).flatten(0, 1), labels.repeat_interleave(3, 0)
     )
@@ -224,6 +223,11 @@ def _find(
     return _Found(grid, trust, rgba)
 
 
+def _mirrored(vectors: Tensor) -> Tensor:
+    """[B, 3, L, L] with x the other way."""
+    return torch.cat([-vectors[:, :1], vectors[:, 1:]], dim=1)
+
+
 def _recall(recalled: Recalled, *surface: Tensor) -> Tensor:
     """[B, 3, L/2, L/2] what remembered frames add to the colours, without fine structure: features
     have moved since, colours stay.
@@ -256,7 +260,7 @@ def _inside(grid: Tensor) -> Tensor:
 def _sameness(labels: Tensor, source_labels: Tensor) -> Tensor:
     """[B, 1, rows, 1] 1 where the new camera looks along the source's, 0 where it looks elsewhere:
     what a camera sees it shows as it is, hair and rim too, and needs no surface for it."""
-    along, source_along = (_by_row(each)[..., [2, 6, 10]] for each in (labels, source_labels))
+    along, source_along = (_by_row(each)[..., 2:11:4] for each in (labels, source_labels))
     apart = torch.linalg.cross(along, source_along, dim=-1).norm(dim=-1).asin()  # [B, K]
     same: Tensor = ((OTHER_RAD - apart) / (OTHER_RAD - SAME_RAD)).clamp(0, 1)
     return same[:, None, :, None]
@@ -297,7 +301,7 @@ def _solid_depth(seen: Seen) -> Tensor:
     weight = seen.alpha.clamp(0, 1) ** 2
     known = F.avg_pool2d(weight, 5, 1, 2)
     total = F.avg_pool2d(seen.depth * weight, 5, 1, 2)
-    distance = _by_row(seen.labels)[..., [3, 7, 11]].norm(dim=-1).mean(dim=1)[:, None, None, None]
+    distance = _by_row(seen.labels)[..., 3:12:4].norm(dim=-1).mean(dim=1)[:, None, None, None]
     mean = (total + 1e-4 * distance) / (known + 1e-4)
     return torch.lerp(mean, seen.depth, (seen.alpha - 0.7).div(0.2).clamp(0, 1))
 
@@ -319,7 +323,7 @@ def _project(points: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     camera = labels[:, :16].reshape(-1, 4, 4)
     offset = points.flatten(2) - camera[:, :3, 3:]  # [B, 3, N]
     local = camera[:, :3, :3].transpose(1, 2) @ offset
-    focal, centre = labels[:, [16, 20], None], labels[:, [18, 21], None]
+    focal, centre = labels[:, 16:21:4, None], labels[:, 18:22:3, None]
     position = 2 * (focal * local[:, :2] / local[:, 2:] + centre) - 1
     distance = offset.norm(dim=1, keepdim=True)
     shape = (len(points), -1, *points.shape[-2:])

@@ -14,6 +14,7 @@ from torch import Tensor
 from tpvideo.pipeline.checkpoint import State
 from tpvideo.pipeline.errors import ConfigError
 from tpvideo.stages.networks.triplanenet import Inversion, TriPlaneNet
+from tpvideo.stages.replay import replayed
 
 
 class FirstBranch:
@@ -30,6 +31,10 @@ class FirstBranch:
     def __init__(self, network: TriPlaneNet, every: int) -> None:
         if every < 1:
             raise ConfigError(f"the first branch looks at every n-th frame, n >= 1, got {every}")
+        device = network.latent_avg.device
+        self._encode = replayed("invert", network.encode, device)
+        self._draw_planes = replayed("invert", network.decoder.planes, device)
+        self._refine = replayed("invert", network.refine, device)
         self.network = network
         self.every = every
         self.forget()
@@ -58,8 +63,9 @@ class FirstBranch:
         """The next frame's planes; arguments as for TriPlaneNet.invert, of one picture."""
         if self._latents is None or self._age >= self.every:
             self.forget()
-            self._latents = self.network.encode(picture)
+            self._latents = self._encode(picture)
         if self._planes is None:
-            self._planes = self.network.decoder.planes(self._latents)
+            self._planes = self._draw_planes(self._latents)
         self._age += 1
-        return self.network.refine(picture, label, self._latents, self._planes)
+        found: Inversion = self._refine(picture, label, self._latents, self._planes)
+        return found

@@ -19,7 +19,7 @@ import torch
 from tpvideo.pipeline.checkpoint import State
 from tpvideo.pipeline.errors import ConfigError
 from tpvideo.pipeline.frame import Earlier, Face, Head
-from tpvideo.stages import geometry
+from tpvideo.stages import geometry, pixels
 from tpvideo.stages.detail import Recalled
 
 FURTHEST_RAD = 0.9
@@ -111,13 +111,12 @@ def recalled(heads: Sequence[Head], faces: Sequence[Face], device: torch.device)
     if all(head.earlier is None for head in heads):
         return None
     earlier = [head.earlier or Earlier(face, 0.0) for head, face in zip(heads, faces, strict=True)]
-    cameras = np.stack([each.face.camera for each in earlier])
-    shares = torch.tensor([each.share for each in earlier], device=device)
+    shares = np.array([each.share for each in earlier], np.float32)
     return Recalled(
         crops=[each.face.crop for each in earlier],
         mattes=[each.face.alpha for each in earlier],
-        labels=torch.from_numpy(cameras).to(device),
-        shares=shares[:, None, None, None],
+        labels=pixels.to_rows([each.face.camera for each in earlier], device),
+        shares=pixels.to_rows(list(shares), device)[:, None, None, None],
     )
 
 

@@ -21,6 +21,7 @@ from tpvideo.stages.head_memory import HeadMemory
 from tpvideo.stages.memory import Halving
 from tpvideo.stages.networks.generator import resize
 from tpvideo.stages.networks.triplanenet import TriPlaneNet
+from tpvideo.stages.replay import notices_of, replayed
 
 
 def in_precision(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[object]:
@@ -39,8 +40,7 @@ def network_input(faces: Sequence[Face], side: int, device: torch.device) -> tup
     colours = pixels.to_tensor([face.crop for face in faces], device)
     alphas = pixels.to_tensor([face.alpha for face in faces], device).add(1).div(2)
     pictures = resize((colours + 1) * alphas - 1, side)
-    labels = torch.stack([torch.from_numpy(face.camera) for face in faces]).to(device)
-    return pictures, labels
+    return pictures, pixels.to_rows([face.camera for face in faces], device)
 
 
 class Inversion(Stage[Posed, Inverted]):
@@ -73,6 +73,7 @@ class Inversion(Stage[Posed, Inverted]):
         self.device = torch.device(device)
         self.dtype = dtype
         self.first_branch = FirstBranch(network, first_every) if first_every > 1 else None
+        self._invert = replayed(self.name, network.invert, self.device)
         self.batch = batch if self.first_branch is None else 1
         self.memory = memory
         self.gauge = Gauge("confidence", least=min_confidence, low_at=LOW)
@@ -88,8 +89,9 @@ class Inversion(Stage[Posed, Inverted]):
 
     @property
     def notices(self) -> list[str]:
-        """That the memory was too small for whole batches, a line each time."""
-        return self._halving.notices
+        """That the memory was too small for whole batches, a line each time, or that nothing could
+        be recorded on a GPU."""
+        return [*self._halving.notices, *notices_of(self._invert)]
 
     def open(self, info: StreamInfo) -> StreamInfo:
         """Start anew: nothing is remembered of an earlier stream."""
@@ -170,7 +172,7 @@ class Inversion(Stage[Posed, Inverted]):
         """The heads of some faces, computed as one batch; each as if it were alone."""
         with torch.inference_mode(), in_precision(self.device, self.dtype):
             pictures, labels = network_input(faces, self.network.side, self.device)
-            find = self.network.invert if self.first_branch is None else self.first_branch
+            find = self._invert if self.first_branch is None else self.first_branch
             found = find(pictures, labels)
         errors = [0.0] * len(faces) if found.error is None else found.error.tolist()
         return [

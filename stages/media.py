@@ -10,6 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+from av.codec.hwaccel import HWAccel
 from av.container import InputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
@@ -51,19 +52,23 @@ def check_trim(trim: Trim | None) -> tuple[Fraction | None, Fraction | None]:
     return begin, end
 
 
-def open_media(path: Path, *, most_pixels: int = MOST_PIXELS) -> InputContainer:
+def open_media(
+    path: Path, *, most_pixels: int = MOST_PIXELS, hwaccel: HWAccel | None = None
+) -> InputContainer:
     """Open a file for demuxing; only that one file is ever read, whatever it refers to.
 
     Args:
         path: of the file.
         most_pixels: no larger picture is unpacked while FFmpeg looks at what is inside.
+        hwaccel: what decodes in place of the processor; a failure to open it is an InputError too.
 
     Raises:
         InputError: the file is missing, no file, empty, unreadable or of no known kind.
     """
     expect_file(path)
     try:
-        return av.open(file_url(path), options={**RESTRAINT, "max_pixels": str(most_pixels)})
+        options = {**RESTRAINT, "max_pixels": str(most_pixels)}
+        return av.open(file_url(path), options=options, hwaccel=hwaccel)
     except PermissionError as error:
         raise InputError(path, "permission denied") from error
     except av.error.ArgumentError as error:

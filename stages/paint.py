@@ -100,9 +100,9 @@ def _fetched(layers: Layers, sources: Sequence[Source], positions: Tensor) -> Te
     found = []
     for source, person, at in zip(sources, layers.person, positions, strict=True):
         height, width = source.picture.shape[:2]
-        place = torch.from_numpy(source.place).to(at)
+        place = pixels.uploaded(torch.from_numpy(source.place).to(at.dtype), device)
         pixel = torch.einsum("ij,jhw->ihw", place[:, :2], at) + place[:, 2, None, None]
-        grid = 2 * pixel / pixel.new_tensor([width, height])[:, None, None] - 1
+        grid = torch.stack([2 * pixel[0] / width - 1, 2 * pixel[1] / height - 1])
         picture = pixels.to_tensor([source.picture], device).add(1).div(2)
         matte = pixels.to_tensor([source.matte], device).add(1).div(2)
         alpha = look_up(matte, at[None])

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from tpvideo.pipeline.frame import Image
@@ -18,6 +19,11 @@ def to_tensor(images: Sequence[Image], device: torch.device | str = "cpu") -> Te
     if stacked.ndim == 3:
         stacked = stacked[..., None]
     return stacked.permute(0, 3, 1, 2).float().mul_(2 / 255).sub_(1)
+
+
+def to_rows(arrays: Sequence[NDArray[np.float32]], device: torch.device | str) -> Tensor:
+    """[B, ...] of B arrays of one shape, such as cameras."""
+    return uploaded(torch.from_numpy(np.stack(arrays)), device)
 
 
 def uploaded(values: Tensor, device: torch.device | str) -> Tensor:

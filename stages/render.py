@@ -31,6 +31,7 @@ from tpvideo.stages.neck import turned_labels
 from tpvideo.stages.networks.generator import View, as_image
 from tpvideo.stages.networks.triplanenet import TriPlaneNet
 from tpvideo.stages.paint import crop_at, paint, paint_on, source_of
+from tpvideo.stages.replay import notices_of, replayed
 from tpvideo.stages.surroundings import room_at
 
 OnLost = Literal["hold", "source", "blank", "fail"]
@@ -102,6 +103,7 @@ class NovelView(Stage[Inverted, Rendered]):
         self.batch = batch
         self.linger_s = linger_s
         self._halving = Halving(self.name)
+        self._render = replayed(self.name, network.render, self.device)
         self.losses = Losses()
         """The frames without a head, and what they show."""
         self._last: Rendered | None = None
@@ -117,8 +119,9 @@ class NovelView(Stage[Inverted, Rendered]):
 
     @property
     def notices(self) -> list[str]:
-        """That the memory was too small for whole batches, a line each time."""
-        return self._halving.notices
+        """That the memory was too small for whole batches, a line each time, or that nothing could
+        be recorded on a GPU."""
+        return [*self._halving.notices, *notices_of(self._render)]
 
     def open(self, info: StreamInfo) -> StreamInfo:
         """The output is a square, or two side by side."""
@@ -199,12 +202,12 @@ class NovelView(Stage[Inverted, Rendered]):
     def _draw(self, items: Sequence[Inverted]) -> list[tuple[Image, Image | None]]:
         faces = [item.face for item in items if item.face is not None]
         heads: list[Head] = [item.head for item in items if item.head is not None]
-        labels = torch.from_numpy(np.stack([self.label(face) for face in faces])).to(self.device)
+        labels = pixels.to_rows([self.label(face) for face in faces], self.device)
         with torch.inference_mode():
             planes = stacked([head.planes for head in heads])
             latents = stacked([head.latents for head in heads])
             with in_precision(self.device, self.dtype):
-                view = self.network.render(planes, latents, labels, side=self.volume_side)
+                view = self._render(planes, latents, labels, side=self.volume_side)
             colours, alphas = premultiplied(view.image.float(), view.alpha)
             target = Seen(labels, view.depth, view.alpha, self.surface)
             edited = self._edited(heads, labels, view) if self.detail else None
@@ -233,7 +236,7 @@ class NovelView(Stage[Inverted, Rendered]):
         if self.detail:
             faces = [face for _, face in seen]
             crops, mattes = [face.crop for face in faces], [face.alpha for face in faces]
-            cameras = torch.from_numpy(np.stack([face.camera for face in faces])).to(self.device)
+            cameras = pixels.to_rows([face.camera for face in faces], self.device)
             known = recalled([item.head for item in items if item.head], faces, self.device)
             layers = sharpen(colours, alphas, target, crops, mattes, cameras, edited, known)
             sources = [source_of(rgb, face, self.size) for rgb, face in seen]
@@ -262,7 +265,7 @@ class NovelView(Stage[Inverted, Rendered]):
         """[3, size, size], or [3, 1, 1] where it is one colour, 0..1."""
         assert self.backdrop is not None
         if isinstance(self.backdrop, Plain):
-            return self.backdrop.colour.to(self.device)
+            return pixels.uploaded(self.backdrop.colour, self.device)
         if face.room is not None:
             crop, person = room_at(rgb, face, self.size), np.zeros_like(face.alpha)
         else:

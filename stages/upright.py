@@ -49,7 +49,7 @@ class Turn:
 class Upright:
     """Converts the frames of one stream, all to the size and the turn of the first.
 
-    One VideoReformatter serves them all; one for each frame would leak a scaler each.
+    The same VideoReformatters serve them all; one for each frame would leak a scaler each.
     """
 
     def __init__(self, first: VideoFrame, aspect: Fraction | None) -> None:
@@ -58,7 +58,7 @@ class Upright:
         stretch = aspect if aspect and Fraction(1, 8) <= aspect <= 8 else Fraction(1)
         self._width = max(1, round(first.width * stretch))
         self._height = first.height
-        self._reformatter = VideoReformatter()
+        self._reformatter, self._planar = VideoReformatter(), VideoReformatter()
         self.grade = Grade(first.color_trc, first.color_primaries)
         shown = (self._width, self._height)
         self.width, self.height = shown[::-1] if self._turn.is_transposed else shown
@@ -66,13 +66,16 @@ class Upright:
     def __call__(self, frame: VideoFrame) -> Image:
         """The frame as [height, width, 3] uint8."""
         wide = self.grade.changes_pixels
+        matrix = assumed_matrix(frame)
+        if frame.format.name == "nv12":  # a GPU's; it would be enlarged by another routine
+            frame = self._planar.reformat(frame, format="yuv420p", threads=1)
         resized = (frame.width, frame.height) != (self._width, self._height)
         converted = self._reformatter.reformat(
             frame,
             width=self._width,
             height=self._height,
             format="rgb48le" if wide else "rgb24",
-            src_colorspace=assumed_matrix(frame),
+            src_colorspace=matrix,
             interpolation=Interpolation.BICUBIC if resized else Interpolation.BILINEAR,
             threads=1,
         )

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 GUARDED = {
     "PIL", "aiohttp", "av", "click", "cv2", "decord", "ffmpeg", "fsspec", "insightface", "numba",
     "onnx", "onnxruntime", "platformdirs", "pyvirtualcam", "ray", "rich", "safetensors", "scipy",
-    "skimage", "torch", "torchvision", "tpvideo", "trimesh",
+    "skimage", "torch", "torchvision", "tpvideo", "trimesh", "triton",
 }  # fmt: skip
 
 WEIGHTS = {
@@ -74,6 +74,7 @@ MAY_IMPORT = {
     "stages/cut_kernel.py": {"numba"},
     "stages/paint_kernel.py": {"numba", "tpvideo.stages.paint"},
     "stages/networks/vectors.py": {"llvmlite", "numba"},
+    "stages/networks/gpu_march_kernel.py": {"triton"},
     "weights": WEIGHTS,
     "weights/cli.py": WEIGHTS | {"click", "rich"},
     "weights/training": WEIGHTS | {"PIL", "av", "cv2", "numba", "onnx", "onnxruntime", "scipy"},

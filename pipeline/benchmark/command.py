@@ -178,6 +178,7 @@ def _run_as_json(run: RunTime) -> dict[str, Any]:
         "possible_fps": run.possible_fps,
         "share_of_possible": run.share_of_possible,
         "peak_mib": run.peak_mib,
+        "peak_gpu_mib": run.peak_gpu_mib,
         "report": report_as_json(run.report),
     }
 

@@ -40,7 +40,7 @@ class StageTime:
     gflop: float
     """A frame, of convolutions and matrix products in torch; other arithmetic is not counted."""
     ceiling_share: float
-    """Those over what the processor can do in the time it worked, 0..1."""
+    """Those over what the processor can do in the time it worked, or a GPU by the clock, 0..1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,8 @@ class RunTime:
     cores: int
     peak_mib: float
     """Of the process so far."""
+    peak_gpu_mib: float
+    """Of a GPU's memory, in tensors, in this run; 0 without one."""
     report: Report = field(repr=False)
 
     @property
@@ -76,7 +78,9 @@ def time_stages(film: Path, settings: Settings, networks: app.Networks) -> Itera
         networks: of app.load_networks.
     """
     flow = rendered(film, settings, networks)
-    ceiling = ceiling_gflops(app.pick_machine(settings).dtype)
+    machine = app.pick_machine(settings)
+    ceiling = ceiling_gflops(machine.dtype, device=machine.device)
+    on_gpu = machine.device.type == "cuda"
     begun = time.perf_counter()
     info = flow.source.open()
     items: list[Any] = []
@@ -108,7 +112,7 @@ def time_stages(film: Path, settings: Settings, networks: app.Networks) -> Itera
         gflop = _gflop(stage, items[: stage.batch])
         results += stage.flush()
         stage.close()
-        yield _stage_time(stage.name, walls, cpus, counts, gflop, ceiling)
+        yield _stage_time(stage.name, walls, cpus, counts, gflop, ceiling, by_clock=on_gpu)
         items = results
     sink = app.file_sink(film, film.with_name("stages.mp4"), replace(settings, overwrite=True))
     begun = time.perf_counter()
@@ -131,6 +135,9 @@ def time_run(film: Path, settings: Settings, networks: app.Networks) -> RunTime:
     """The whole pipeline at work."""
     target = film.with_name("run.mp4")
     pipeline = app.assemble(film, target, replace(settings, overwrite=True), networks)
+    on_gpu = torch.cuda.is_available()
+    if on_gpu:
+        torch.cuda.reset_peak_memory_stats()
     cpu = time.process_time()
     report = pipeline.run()
     cpu = time.process_time() - cpu
@@ -140,6 +147,9 @@ def time_run(film: Path, settings: Settings, networks: app.Networks) -> RunTime:
         cpu_ms=1000 * cpu / report.frames,
         cores=cores(),
         peak_mib=peak_mib(),
+        peak_gpu_mib=torch.cuda.max_memory_allocated() / 2**20
+        if torch.cuda.is_available()
+        else 0.0,
         report=report,
     )
 
@@ -152,18 +162,28 @@ def rendered(film: Path, settings: Settings, networks: app.Networks) -> Flow[Any
     return app.inverted(film, settings, machine, networks).then(view)
 
 
-def ceiling_gflops(dtype: torch.dtype, seconds: float = 0.5) -> float:
-    """Arithmetic a second of one core that a large convolution reaches here, in GFLOP/s."""
-    picture = torch.randn(4, 128, 64, 64).to(dtype).to(memory_format=torch.channels_last)
-    kernel = torch.randn(128, 128, 3, 3).to(dtype).to(memory_format=torch.channels_last)
+def ceiling_gflops(
+    dtype: torch.dtype, seconds: float = 0.5, device: torch.device | str = "cpu"
+) -> float:
+    """Arithmetic a second of one core, or of a GPU, that a large convolution reaches here, in
+    GFLOP/s."""
+    on_gpu = torch.device(device).type == "cuda"
+    count, width = (32, 512) if on_gpu else (4, 128)
+    picture, kernel = (
+        torch.randn(shape, device=device).to(dtype, memory_format=torch.channels_last)
+        for shape in ((count, width, 64, 64), (width, width, 3, 3))
+    )
+    clock = time.perf_counter if on_gpu else time.process_time
     best = 0.0
     until = time.perf_counter() + seconds
     with torch.inference_mode():
         while time.perf_counter() < until:
-            cpu = time.process_time()
+            begun = clock()
             torch.nn.functional.conv2d(picture, kernel, padding=1)
-            spent = time.process_time() - cpu
-            best = max(best, 2 * 4 * 128 * 128 * 9 * 64 * 64 / max(spent, 1e-9) / 1e9)
+            if on_gpu:
+                torch.cuda.synchronize()
+            spent = clock() - begun
+            best = max(best, 2 * count * width * width * 9 * 64 * 64 / max(spent, 1e-9) / 1e9)
     return best
 
 
@@ -201,11 +221,13 @@ def _stage_time(
     counts: Sequence[int],
     gflop: float,
     ceiling: float,
+    *,
+    by_clock: bool = False,
 ) -> StageTime:
     """From the seconds that each hand-over took; the first one is the cold one."""
     warm = slice(1, None) if len(walls) > 1 else slice(None)
     frames = sum(counts[warm])
-    cpu_s = sum(cpus[warm]) / frames
+    cpu_s, wall_s = sum(cpus[warm]) / frames, sum(walls[warm]) / frames
     p50, p95, p99 = (1000 * float(np.percentile(walls[warm], share)) for share in (50, 95, 99))
     return StageTime(
         stage=name,
@@ -215,5 +237,5 @@ def _stage_time(
         cold_ms=1000 * walls[0],
         latency_ms=(p50, p95, p99),
         gflop=gflop,
-        ceiling_share=gflop / max(cpu_s, 1e-9) / ceiling,
+        ceiling_share=gflop / max(wall_s if by_clock else cpu_s, 1e-9) / ceiling,
     )

@@ -5,11 +5,12 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from tpvideo.stages.networks import fused_march, gpu_march
 from tpvideo.stages.networks.compiled_conv import compile_convs
 from tpvideo.stages.networks.compiled_pixels import can_compile
 from tpvideo.stages.networks.encoder import StyleHead
 from tpvideo.stages.networks.fused_conv import can_fuse, fuse
-from tpvideo.stages.networks.fused_march import march_for
+from tpvideo.stages.networks.generator import Generator, Marcher
 from tpvideo.stages.networks.layers import EqualLinear, ModulatedConv, SynthesisBlock
 from tpvideo.stages.networks.triplanenet import TriPlaneNet
 from tpvideo.stages.networks.trunk import SqueezeExcite
@@ -24,8 +25,8 @@ def make_lean(
     A batch norm behind a convolution becomes part of its weights (exact but for rounding),
     activations work in place, and convolutions keep their weights and what they compute in
     `dtype`, channels last. Everything else stays in float32: latents, styles, planes, the volume
-    rendering, which on a CPU is the compiled one where it can be, and the picture that
-    super-resolution sums up.
+    rendering, which is a compiled one where it can be, and the picture that super-resolution sums
+    up.
 
     Args:
         network: in evaluation mode, frozen.
@@ -60,9 +61,16 @@ def make_lean(
             module.register_module("affine", scaled_linear(module.affine))
         elif isinstance(module, StyleHead):
             module.register_module("linear", scaled_linear(module.linear))
-    if on_cpu and compiled:
+    if compiled:
         network.decoder.marcher = march_for(network.decoder)
     return network
+
+
+def march_for(generator: Generator) -> Marcher | None:
+    """The compiled march of a generator's device; None where there is none."""
+    kind = generator.decoder.get_parameter("net.0.weight").device.type
+    makers = {"cpu": fused_march.march_for, "cuda": gpu_march.march_for}
+    return makers[kind](generator) if kind in makers else None
 
 
 def fold_norms(chain: nn.Sequential) -> None:

@@ -34,7 +34,9 @@ def sample_planes(planes: Tensor, points: Tensor, *, box: float, axes: Axes) -> 
     if planes.device.type == "cpu" and not (torch.is_grad_enabled() and planes.requires_grad):
         return _sample_by_rows(planes, points, box=box, axes=axes)
     batch, channels, height, width = planes.shape
-    grid = torch.stack([points[..., list(pair)] for pair in axes], dim=1)  # [B, 3, N, 2]
+    at = points.unbind(dim=-1)
+    pairs = [torch.stack([at[u], at[v]], dim=-1) for u, v in axes]
+    grid = torch.stack(pairs, dim=1)  # [B, 3, N, 2]
     sampled = F.grid_sample(
         planes.reshape(batch * 3, channels // 3, height, width),
         (grid * (2 / box)).reshape(batch * 3, 1, -1, 2).to(planes.dtype),

@@ -198,8 +198,8 @@ class TriPlaneNet(nn.Module):
         points = torch.stack([x, y, self.surface], dim=-1).reshape(1, -1, 3)
         camera = labels[:, :16].reshape(-1, 4, 4)
         seen = (points - camera[:, None, :3, 3]) @ camera[:, :3, :3]  # [B, N, 3]
-        focal = labels[:, [16, 20]][:, None]
-        centre = labels[:, [18, 21]][:, None]
+        focal = labels[:, None, 16:21:4]
+        centre = labels[:, None, 18:22:3]
         position = focal * seen[..., :2] / seen[..., 2:] + centre
         grid = (2 * position - 1).reshape(-1, size, size, 2)
         return F.grid_sample(images.float(), grid, align_corners=False)
@@ -225,5 +225,6 @@ def first_error(residuals: Tensor) -> Tensor:
 def mirror(labels: Tensor) -> Tensor:
     """[B, 25] labels of the mirrored pictures (parity spec, section 7)."""
     sign = torch.ones(25, device=labels.device, dtype=labels.dtype)
-    sign[[1, 2, 3, 4, 8]] = -1
+    sign[1:5] = -1
+    sign[8] = -1
     return labels * sign
