@@ -99,10 +99,10 @@ def pack(picture: Any, top: Any, left: Any, factor: Any, region: Any) -> None:
             continue
         for j in range(U(width)):
             red, green, blue = half, half, half
-            for at in range(U(3 * factor) * j, U(3 * factor) * (j + U(1)), U(3)):
-                red += sums[at]
-                green += sums[at + U(1)]
-                blue += sums[at + U(2)]
+            for beside in range(U(3 * factor) * j, U(3 * factor) * (j + U(1)), U(3)):
+                red += sums[beside]
+                green += sums[beside + U(1)]
+                blue += sums[beside + U(2)]
             mean = u32(red * share) >> u32(24), u32(green * share) >> u32(24)
             region[i, j] = packed(mean[0], mean[1], u32(blue * share) >> u32(24))
 
