@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from PIL import Image as Pillow
 
 from tpvideo.pipeline.checkpoint import State
-from tpvideo.pipeline.frame import Face, Image, Posed, StreamInfo
+from tpvideo.pipeline.frame import Face, Posed, StreamInfo
 from tpvideo.pipeline.stage import Stage
 from tpvideo.stages.matting import Matting
+from tpvideo.stages.pixels import resampled
 
 
 class CropMatting(Stage[Posed, Posed]):
@@ -58,12 +58,8 @@ class CropMatting(Stage[Posed, Posed]):
         if self._before is None or self._before[0] is not item.face:
             if item.cut:
                 self.matting.forget()
-            matte = _enlarged(self.matting(item.face.crop), item.face.crop.shape[0])
+            side = item.face.crop.shape[0]
+            matte = resampled(self.matting(item.face.crop), side, side, "bicubic")
             alpha = np.minimum(item.face.alpha, matte)
             self._before = item.face, replace(item.face, alpha=alpha)
         return replace(item, face=self._before[1])
-
-
-def _enlarged(matte: Image, side: int) -> Image:
-    picture = Pillow.fromarray(matte).resize((side, side), Pillow.Resampling.BICUBIC)
-    return np.asarray(picture)

@@ -38,20 +38,21 @@ def cut(
     reach = 2 * max(1.0, scale)
     left, top = (int(v) for v in np.floor(lowest - reach))
     right, bottom = (int(v) for v in np.ceil(highest + reach))
-    pixels = _region(picture, (top, bottom, left, right), outside)
+    bounds = top, bottom, left, right
+    factor = int(scale) if scale >= 2 else 1
+    affine = picture_from_crop.copy()
+    affine[:, 2] -= (left, top)
+    affine, scale = affine / factor, scale / factor
+    fine = 2 if scale > 1.15 else 1  # between the box filters: twice as fine, then halved
+    is_enlarged = scale < 1
+    if picture.ndim == 3 and has_kernel():
+        return _by_kernel(picture, bounds, factor, affine, crop_px, 0 if is_enlarged else fine)
+    pixels = _region(picture, bounds, outside)
     if outside == "matte" and pixels.min() == pixels.max():  # as inside a frame that is all person
         return np.full((crop_px, crop_px), pixels.flat[0], np.uint8)
     region = Pillow.fromarray(pixels)
-    affine = picture_from_crop.copy()
-    affine[:, 2] -= (left, top)
-    if scale >= 2:
-        factor = int(scale)
+    if factor > 1:
         region = region.reduce(factor)
-        affine, scale = affine / factor, scale / factor
-    fine = 2 if scale > 1.15 else 1  # between the box filters: twice as fine, then halved
-    is_enlarged = scale < 1
-    if region.mode == "RGB" and has_kernel():
-        return _by_kernel(region, affine, crop_px, 0 if is_enlarged else fine)
     affine[:, :2] /= fine
     seen = region.transform(
         (crop_px * fine, crop_px * fine),
@@ -81,16 +82,26 @@ def has_kernel() -> bool:
     return find_spec("numba") is not None
 
 
-def _by_kernel(region: Pillow.Image, affine: NDArray[np.float64], crop_px: int, fine: int) -> Image:
-    """The square [crop_px, crop_px, 3]; `fine` as for the kernel, 0 for a cubic."""
+def _by_kernel(
+    picture: Image,
+    bounds: _Margins,
+    factor: int,
+    affine: NDArray[np.float64],
+    crop_px: int,
+    fine: int,
+) -> Image:
+    """The square [crop_px, crop_px, 3] out of the means of `factor` x `factor` pixels within
+    `bounds`; `fine` as for the kernel, 0 for a cubic."""
     from tpvideo.stages import cut_kernel
 
-    packed = np.asarray(region.convert("RGBX")).view("<u4")[..., 0]
+    top, bottom, left, right = bounds
+    region = np.empty((-(-(bottom - top) // factor), -(-(right - left) // factor)), np.uint64)
+    cut_kernel.pack(np.ascontiguousarray(picture), top, left, factor, region)
     result = np.empty((crop_px, crop_px, 3), np.uint8)
     if fine:
-        cut_kernel.bilinear(packed, affine, fine, result)
+        cut_kernel.bilinear(region, affine, fine, result)
     else:
-        cut_kernel.bicubic(packed, affine, result)
+        cut_kernel.bicubic(region, affine, result)
     return result
 
 

@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple, Protocol, Self, TypeVar
 
 import numpy as np
@@ -18,6 +19,7 @@ from tpvideo.stages import geometry
 from tpvideo.stages.cut import cut
 from tpvideo.stages.networks.landmarks import STRIDE, FaceDetector, LandmarkNet, Landmarks
 from tpvideo.stages.networks.lean import fold_norms
+from tpvideo.stages.networks.silu_conv import fuse_silu
 from tpvideo.stages.pixels import to_tensor
 from tpvideo.weights import store
 
@@ -60,7 +62,7 @@ class FaceBox(NamedTuple):
     """0..1."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class FaceReading:
     """What is known of one face."""
 
@@ -77,6 +79,10 @@ class FaceReading:
 
     def box(self) -> FaceBox:
         """The square that the landmarks and angles stand for."""
+        return self._box
+
+    @cached_property
+    def _box(self) -> FaceBox:  # asked for several times a frame
         fit = geometry.crop_from_landmarks(self.points, self.yaw_rad, self.pitch_rad, self.roll_rad)
         return FaceBox(fit.centre, fit.side_px, fit.roll_rad, self.score)
 
@@ -108,6 +114,8 @@ class FaceFinder:
         self.device = device
         self.detector = _ready(detector, device)
         self.landmarks = _ready(landmarks, device)
+        if torch.device(device).type == "cpu":
+            fuse_silu(self.landmarks)  # it sees pictures of one size, the detector of many
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], device: torch.device | str = "cpu") -> Self:
@@ -224,7 +232,7 @@ def apart(boxes: list[FaceBox]) -> list[FaceBox]:
 def _verdict(said: Landmarks, apart_sides: float) -> float:
     """The network's score of a crop and its mirror image, less where it expects its landmarks
     to be far off or finds others in the mirror: that is what it says of shirts and lamps."""
-    expected = float(said.log_error.mean().exp())
+    expected = math.exp(float(said.log_error.mean()))
     doubt = max(1.0, expected / SURE_ERROR, apart_sides / SURE_APART)
     return float(said.score.sigmoid().min()) / doubt**3
 

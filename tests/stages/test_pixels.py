@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import pytest
 import torch
+from PIL import Image as Pillow
 
 from tpvideo.stages import pixels
 
@@ -51,6 +54,31 @@ def test_the_given_pictures_are_left_alone() -> None:
     values = torch.zeros(1, 3, 2, 2)
     pixels.to_images(values)
     assert (values == 0).all()
+
+
+@pytest.mark.parametrize("size", [(40, 40), (25, 60), (90, 130)])
+@pytest.mark.parametrize("channels", [(), (3,)])
+@pytest.mark.parametrize("kind", ["bilinear", "bicubic"])
+def test_pictures_are_resampled_as_pillow_does(
+    size: tuple[int, int], channels: tuple[int, ...], kind: Literal["bilinear", "bicubic"]
+) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (64, 80, *channels), np.uint8)
+    picture.setflags(write=False)
+    filters = {"bilinear": Pillow.Resampling.BILINEAR, "bicubic": Pillow.Resampling.BICUBIC}
+    expected = np.asarray(Pillow.fromarray(picture).resize(size[::-1], filters[kind]))
+    found = pixels.resampled(picture, *size, kind)
+    assert found.shape == expected.shape and found.dtype == np.uint8
+    assert np.abs(found.astype(int) - expected).max() <= 1  # the order of two roundings
+
+
+def test_a_mirrored_or_planar_picture_is_taken_as_it_looks() -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (4, 6, 3), np.uint8)
+    planar = np.ascontiguousarray(picture.transpose(2, 0, 1)).transpose(1, 2, 0)
+    tensor = pixels.to_tensor([planar])
+    assert tensor.is_contiguous()
+    torch.testing.assert_close(tensor, pixels.to_tensor([picture]))
+    mirrored = pixels.to_tensor([picture[:, ::-1]])
+    torch.testing.assert_close(mirrored, pixels.to_tensor([picture]).flip(3))
 
 
 @pytest.mark.gpu

@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tpvideo.pipeline.errors import ConfigError
-from tpvideo.stages.steady_matte import LONGEST_KEEP, SteadyMatte
+from tpvideo.stages.steady_matte import LONGEST_KEEP, MOVED, STILL, SteadyMatte
 
 STILL_PICTURE = np.full((8, 8, 3), 100, np.uint8)
 
@@ -86,3 +86,24 @@ def test_another_size_and_forget_begin_anew() -> None:
 def test_strength_out_of_range_is_refused(strength: float) -> None:
     with pytest.raises(ConfigError, match="smoothing must be 0 to 1"):
         SteadyMatte(strength)
+
+
+def test_a_whole_shot_is_steadied_as_the_plain_recursion_says() -> None:
+    rng = np.random.default_rng(3)
+    still = rng.integers(0, 256, (16, 24, 3)).astype(np.float64)
+    steady, seen_before, alpha_before = SteadyMatte(0.7), None, None
+    for _ in range(4):
+        picture = np.clip(still + rng.normal(0, 30, still.shape), 0, 255).astype(np.uint8)
+        alpha = rng.random((16, 24)).astype(np.float32)
+        padded = np.pad(picture.astype(np.float64), ((1, 1), (1, 1), (0, 0)), mode="edge")
+        shifted = [padded[y : y + 16, x : x + 24] for y in range(3) for x in range(3)]
+        seen = sum(shifted) / 9
+        expected = alpha
+        if seen_before is not None:
+            change = np.abs(seen - seen_before).max(axis=2)
+            keep = LONGEST_KEEP * 0.7**0.5 * np.clip((MOVED - change) / (MOVED - STILL), 0, 1)
+            keep *= 1 - np.clip(2 * np.abs(alpha - alpha_before) - 1, 0, 1)
+            expected = alpha + keep * (alpha_before - alpha)
+            seen = seen + keep[..., None] * (seen_before - seen)
+        np.testing.assert_allclose(steady(picture, alpha), expected, atol=1e-4)
+        seen_before, alpha_before = seen, expected

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ pytest.importorskip("cv2", reason="needs the training extra")
 pytest.importorskip("onnx", reason="needs the training extra")
 
 import cv2
+import onnx
 import onnxruntime
 
 from tpvideo.pipeline.errors import ConfigError, InputError
@@ -164,6 +166,17 @@ def test_the_onnx_file_computes_what_the_network_does(tmp_path: Path) -> None:
         with torch.inference_mode():
             expected = network(image).numpy()
         np.testing.assert_allclose(alpha, expected, atol=1e-5)  # float32 sums, reordered
+
+
+@pytest.mark.parametrize("is_shipped", [True, False])
+def test_no_step_of_the_file_joins_channels_with_the_picture(
+    tmp_path: Path, is_shipped: bool
+) -> None:
+    path = Path(str(files("tpvideo.weights") / "matting.onnx")) if is_shipped else tmp_path / "n"
+    if not is_shipped:
+        export_onnx(MattingNetwork(), path, {})
+    joins = [node for node in onnx.load(path).graph.node if node.op_type == "Concat"]
+    assert len(joins) == 4 and not any("input" in join.input for join in joins)
 
 
 def test_half_storage_halves_the_file_and_hardly_changes_the_result(tmp_path: Path) -> None:
