@@ -21,11 +21,12 @@ from tpvideo.pipeline.config import Settings
 from tpvideo.pipeline.errors import NoFaceError, OutputError, ResumeError, StageError
 from tpvideo.pipeline.resume import how_to_go_on, resumable
 from tpvideo.pipeline.run_key import run_key
-from tpvideo.stages.face import PoseSmoother, Tracker
 from tpvideo.stages.head_memory import HeadMemory
 from tpvideo.stages.ledger import Ledger
+from tpvideo.stages.pose_smoothing import PoseFitter
 from tpvideo.stages.render import NovelView
 from tpvideo.stages.steady_matte import SteadyMatte
+from tpvideo.stages.tracker import Tracker
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +126,7 @@ def test_without_its_memory_a_stage_makes_another_film(
     source: Path, undisturbed: Path, left: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Each state counts: the films above are the same because of it."""
-    for number, part in enumerate((SteadyMatte, Tracker, PoseSmoother, HeadMemory)):
+    for number, part in enumerate((SteadyMatte, Tracker, PoseFitter, HeadMemory)):
         target = tmp_path / str(number) / "out.mp4"
         shutil.copytree(left.parent / ".out.mp4.part", target.parent / ".out.mp4.part")
         with monkeypatch.context() as patch:
