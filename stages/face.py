@@ -117,6 +117,11 @@ class FaceCrop(Stage[Decoded | Matted, Posed]):
     def name(self) -> str:
         return "face"
 
+    @property
+    def held(self) -> int:
+        """How many pictures are held back."""
+        return len(self._held)
+
     def open(self, info: StreamInfo) -> StreamInfo:
         """Start anew: nothing is remembered of an earlier stream."""
         self.time_base = info.time_base
