@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from tpvideo.stages.decode import FileSource
 from tpvideo.stages.face import LOOK_AHEAD
 from tpvideo.stages.facefinder import FaceFinder, FaceReading
-from tpvideo.stages.pose_smoothing import Pose, PoseFitter, PoseSmoother
+from tpvideo.stages.pose_smoothing import Pose, PoseFitter, PoseSmoother, numbers_of
 from tpvideo.stages.tracker import Tracker
 from tpvideo.weights import store
 
@@ -57,7 +57,8 @@ def numbers(poses: Iterable[Pose]) -> NDArray[np.float64]:
 def both_ways(shot: list[Timed], smooth: float) -> tuple[NDArray[np.float64], ...]:
     """[N, 6] as read, smoothed causally, and with a look ahead."""
     bare, causal, fitter = PoseSmoother(0.0), PoseSmoother(smooth), PoseFitter(smooth, LOOK_AHEAD)
-    ahead = [fitter(*each, shot[n + 1 : n + 1 + LOOK_AHEAD]) for n, each in enumerate(shot)]
+    timed = [(numbers_of(reading), time_s) for reading, time_s in shot]
+    ahead = [fitter(*each, timed[n + 1 : n + 1 + LOOK_AHEAD]) for n, each in enumerate(timed)]
     return (
         numbers(bare(*each) for each in shot),
         numbers(causal(*each) for each in shot),

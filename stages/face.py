@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import cached_property
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from tpvideo.pipeline.stage import Stage
 from tpvideo.stages import geometry
 from tpvideo.stages.cut import cut
 from tpvideo.stages.facefinder import FaceReading, Finder
-from tpvideo.stages.pose_smoothing import PoseFitter, PoseSmoother
+from tpvideo.stages.pose_smoothing import Array, PoseFitter, PoseSmoother, numbers_of
 from tpvideo.stages.tracker import Choice, Tracker
 
 CROP_PX = 256
@@ -30,7 +31,7 @@ ALL_PERSON = np.full((32, 32), 255, np.uint8)
 """The matte of a picture that nobody has matted."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Held:
     """A picture, and what was read in it."""
 
@@ -40,6 +41,12 @@ class _Held:
     """The face was found anew here."""
     repeats: bool = False
     """It is the picture before, and so is the reading."""
+
+    @cached_property
+    def numbers(self) -> Array:
+        """See numbers_of; each reading is needed for all pictures around it."""
+        assert self.reading is not None
+        return numbers_of(self.reading)
 
     def state(self) -> State:
         """See Stage.state."""
@@ -187,7 +194,7 @@ class FaceCrop(Stage[Decoded | Matted, Posed]):
         if held.reading is None:
             return Posed(item.stamp, item.rgb, None)
         if isinstance(self.smoother, PoseFitter):
-            fit, yaw, pitch = self.smoother(held.reading, self._time_s(held), self._coming())
+            fit, yaw, pitch = self.smoother(held.numbers, self._time_s(held), self._coming())
         else:
             fit, yaw, pitch = self.smoother(held.reading, self._time_s(held))
         alpha = item.alpha if isinstance(item, Matted) else ALL_PERSON
@@ -195,14 +202,14 @@ class FaceCrop(Stage[Decoded | Matted, Posed]):
         face = cut_face(item.rgb, alpha, fit, yaw, pitch, self.crop_px, confidence)
         return Posed(item.stamp, item.rgb, face, cut=held.is_new)
 
-    def _coming(self) -> list[tuple[FaceReading, float]]:
+    def _coming(self) -> list[tuple[Array, float]]:
         """What is read of the same shot in the pictures held back, and when."""
         coming = []
         for held in self._held:
             if held.reading is None or held.is_new:
                 break
             if not held.repeats:
-                coming.append((held.reading, self._time_s(held)))
+                coming.append((held.numbers, self._time_s(held)))
         return coming
 
     def _time_s(self, held: _Held) -> float:

@@ -27,6 +27,14 @@ SPEED_GAINS = (8.0, 8.0, 8.0, 5.0, 5.0, 5.0)
 """Hertz per unit a second: centre (in sides of the crop), logarithm of the side, three angles."""
 
 
+def numbers_of(reading: FaceReading) -> Array:
+    """[6] what is smoothed of a reading: the square's centre in pixels, the logarithm of its side,
+    roll, yaw and pitch."""
+    box = reading.box()
+    angles = (box.roll_rad, reading.yaw_rad, reading.pitch_rad)
+    return np.array([*box.centre, math.log(box.side_px), *angles])
+
+
 class Pose(NamedTuple):
     """Where a face is and whence it is seen."""
 
@@ -60,7 +68,7 @@ class PoseSmoother:
 
     def __call__(self, reading: FaceReading, time_s: float) -> Pose:
         """The smoothed pose of a face at a time."""
-        numbers = self._numbers.of(reading)
+        numbers = self._numbers.of(numbers_of(reading))
         return self._numbers.pose(self._filter(numbers, time_s) if self.smooth else numbers)
 
 
@@ -95,17 +103,15 @@ class PoseFitter:
         self._past = [(row[0], np.array(row[1:])) for row in state["past"]]
         self._numbers.restore(state["numbers"])
 
-    def __call__(
-        self, reading: FaceReading, time_s: float, coming: Sequence[tuple[FaceReading, float]]
-    ) -> Pose:
+    def __call__(self, read: Array, time_s: float, coming: Sequence[tuple[Array, float]]) -> Pose:
         """The smoothed pose of a face at a time.
 
         Args:
-            reading: what was read then.
+            read: `numbers_of` what was read then.
             time_s: later than the last.
-            coming: the next readings of the shot, and their times.
+            coming: the same of the next readings of the shot, and their times.
         """
-        now = self._numbers.of(reading)
+        now = self._numbers.of(read)
         ahead = self._numbers.copy()  # what comes is seen again, and then from nearer
         later = [(at_s, ahead.of(each)) for each, at_s in coming]
         around = [*self._past, (time_s, now), *later]
@@ -154,16 +160,14 @@ class _Numbers:
     def restore(self, state: State) -> None:
         self.unit_px, self.roll_rad = state["unit_px"], state["roll_rad"]
 
-    def of(self, reading: FaceReading) -> Array:
-        """[6] centre in sides of the shot's first square, logarithm of the side, roll, yaw and
-        pitch; roll goes on past half a turn, so that 179 and -179 degrees are neighbours."""
-        box = reading.box()
+    def of(self, read: Array) -> Array:
+        """[6] `numbers_of` a reading, but the centre in sides of the shot's first square; roll goes
+        on past half a turn, so that 179 and -179 degrees are neighbours."""
+        x, y, log_side, roll, yaw, pitch = read.tolist()
         if not self.unit_px:
-            self.unit_px, self.roll_rad = float(box.side_px), box.roll_rad
-        self.roll_rad += math.remainder(box.roll_rad - self.roll_rad, 2 * math.pi)
-        x, y = box.centre / self.unit_px
-        angles = (self.roll_rad, reading.yaw_rad, reading.pitch_rad)
-        return np.array([x, y, math.log(box.side_px), *angles])
+            self.unit_px, self.roll_rad = math.exp(log_side), roll
+        self.roll_rad += math.remainder(roll - self.roll_rad, 2 * math.pi)
+        return np.array([x / self.unit_px, y / self.unit_px, log_side, self.roll_rad, yaw, pitch])
 
     def pose(self, numbers: ArrayLike) -> Pose:
         """The pose that [6] numbers stand for."""

@@ -10,7 +10,7 @@ from faces import known_face
 from numpy.typing import NDArray
 
 from tpvideo.stages.facefinder import FaceReading
-from tpvideo.stages.pose_smoothing import PoseFitter, PoseSmoother, line_through
+from tpvideo.stages.pose_smoothing import PoseFitter, PoseSmoother, line_through, numbers_of
 
 REACH = 4
 RATE = 25
@@ -19,7 +19,7 @@ RATE = 25
 def looking_ahead(readings: Sequence[FaceReading], smooth: float = 0.5) -> list[float]:
     """Yaw of every frame, as a stage that holds REACH frames back has it."""
     fitter = PoseFitter(smooth, REACH)
-    timed = [(reading, number / RATE) for number, reading in enumerate(readings)]
+    timed = [(numbers_of(reading), number / RATE) for number, reading in enumerate(readings)]
     return [
         fitter(*each, timed[number + 1 : number + 1 + REACH]).yaw_rad
         for number, each in enumerate(timed)
@@ -75,7 +75,8 @@ def test_without_strength_every_pose_passes_unchanged() -> None:
 def test_roll_goes_on_past_half_a_turn() -> None:
     fitter = PoseFitter(0.5, REACH)
     rolls = [3.0, 3.1, -3.08318, -2.98318]  # a steady turn
-    timed = [(known_face(80, 60, 50, roll=roll), n / RATE) for n, roll in enumerate(rolls)]
+    seen = [numbers_of(known_face(80, 60, 50, roll=roll)) for roll in rolls]
+    timed = [(numbers, n / RATE) for n, numbers in enumerate(seen)]
     found = [fitter(*each, timed[n + 1 :]).fit.roll_rad for n, each in enumerate(timed)]
     np.testing.assert_allclose(found, [3.0, 3.1, 3.2, 3.3], atol=1e-4)
 
@@ -83,7 +84,7 @@ def test_roll_goes_on_past_half_a_turn() -> None:
 def test_after_its_state_is_restored_it_goes_on_the_same() -> None:
     seen = faces(0.02 * np.random.default_rng(5).standard_normal(12))
     whole = looking_ahead(seen)
-    timed = [(reading, n / RATE) for n, reading in enumerate(seen)]
+    timed = [(numbers_of(reading), n / RATE) for n, reading in enumerate(seen)]
     first, second = PoseFitter(0.5, REACH), PoseFitter(0.5, REACH)
     for n in range(6):
         first(*timed[n], timed[n + 1 : n + 1 + REACH])
