@@ -125,7 +125,8 @@ class PoseFitter:
 def line_through(times_s: Array, values: Array, cutoff_hz: float) -> Array:
     """[D] at time 0, where one reading is, the straight line through [N, D] readings."""
     if len(values) == 1:
-        return values[0].copy()
+        alone: Array = values[0].copy()
+        return alone
     even = np.ones_like(values)
     speeds = _line(times_s, values, even)[1]
     cutoffs = cutoff_hz + np.array(SPEED_GAINS) * np.abs(speeds)  # [D]
@@ -177,4 +178,4 @@ class _Numbers:
 
 
 def _cutoff_hz(smooth: float) -> float:
-    return QUICKEST_HZ * (STEADIEST_HZ / QUICKEST_HZ) ** smooth
+    return QUICKEST_HZ * float((STEADIEST_HZ / QUICKEST_HZ) ** smooth)
