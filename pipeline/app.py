@@ -28,7 +28,7 @@ from tpvideo.stages.cut import has_kernel
 from tpvideo.stages.decode import FileSource
 from tpvideo.stages.edit import Edit
 from tpvideo.stages.encode import FileSink
-from tpvideo.stages.face import FaceCrop
+from tpvideo.stages.face import LOOK_AHEAD, FaceCrop
 from tpvideo.stages.facefinder import FaceFinder, Finder
 from tpvideo.stages.head_memory import HeadMemory
 from tpvideo.stages.in_frame import InFrame
@@ -200,7 +200,7 @@ def inverted(
     """The chain from a source's frames, but the first `skip`, to their heads in 3D; the same for
     every viewpoint."""
     matting = matting_stage(settings, machine, networks)
-    face = FaceCrop(networks.finder, choose=settings.face, smooth=settings.smooth)
+    face = FaceCrop(networks.finder, choose=settings.face, smooth=settings.smooth, ahead=LOOK_AHEAD)
     inversion = Inversion(
         networks.triplane,
         device=machine.device,

@@ -22,6 +22,12 @@ class Checkpoint:
     states: tuple[State, ...] = ()
     """What each stage it has passed remembers of those frames, front to back."""
 
+    @property
+    def written(self) -> int:
+        """How many of these frames the sink has: all but those that stages hold back."""
+        held: int = sum(state.get("held", 0) for state in self.states)
+        return self.frames - held
+
     def past(self, state: State) -> Checkpoint:
         """The same place, one stage further on."""
         return replace(self, states=(*self.states, state))

@@ -222,7 +222,7 @@ class Pipeline:
             elapsed_s=ended_s - (self._started_s or ended_s),
             dropped=self.channels[0].dropped,
             is_stopped=self._reader.is_stopped,
-            earlier_frames=self._resume.frames if self._resume else 0,
+            earlier_frames=self._resume.written if self._resume else 0,
             losses=tuple(
                 replace(loss, stage=name)
                 for name, part in self._parts()

@@ -3,6 +3,7 @@
 Each of them may also have attributes that the runner puts into the Report: `losses`, a
 tpvideo.pipeline.losses.Losses, `notices`, a list of lines about what was done otherwise than
 one would expect, and `gauge`, a tpvideo.pipeline.gauge.Gauge. Whoever has nothing to tell has none.
+A stage that hands items on later than they come tells in `held` how many it has.
 """
 
 from __future__ import annotations

@@ -179,11 +179,13 @@ class SinkWorker(Worker, Generic[In]):
 
 
 def memory_of(stage: Stage[Any, Any]) -> State:
-    """What a stage remembers, and the losses and numbers it has told of."""
+    """What a stage remembers, how many items it holds back, and the losses and numbers it has told
+    of."""
     losses: Losses | None = getattr(stage, "losses", None)
     gauge: Gauge | None = getattr(stage, "gauge", None)
     return {
         "stage": stage.state(),
+        "held": getattr(stage, "held", 0),
         "losses": losses and losses.state(),
         "gauge": gauge and gauge.state(),
     }

@@ -2,47 +2,71 @@
 
 from __future__ import annotations
 
-import logging
-import math
+from collections import deque
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Literal
+from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tpvideo.pipeline.checkpoint import State
 from tpvideo.pipeline.errors import ConfigError
-from tpvideo.pipeline.frame import Decoded, Face, Image, Matted, Posed, StreamInfo
+from tpvideo.pipeline.frame import Decoded, Face, Image, Matted, Posed, Stamp, StreamInfo
 from tpvideo.pipeline.stage import Stage
 from tpvideo.stages import geometry
 from tpvideo.stages.cut import cut
-from tpvideo.stages.facefinder import FaceBox, FaceReading, Finder
-from tpvideo.stages.one_euro import OneEuro
-
-log = logging.getLogger(__name__)
-
-Choice = Literal["largest", "center"] | int
+from tpvideo.stages.facefinder import FaceReading, Finder
+from tpvideo.stages.pose_smoothing import Array, PoseFitter, PoseSmoother, numbers_of
+from tpvideo.stages.tracker import Choice, Tracker
 
 CROP_PX = 256
 """Side of a crop: as much as the networks look at."""
 
-KEEP_SCORE = 0.7
-"""A followed face is lost below this score."""
-
-CUT_LEVELS = 30.0
-"""Mean change of a thumbnail, in levels of 255, beyond which the scene is another."""
-
-STEADIEST_HZ, QUICKEST_HZ = 0.4, 8.0
-"""Cutoff of the smoothing at rest for smooth = 1 and for smooth near 0."""
-
-SPEED_GAINS = (8.0, 8.0, 8.0, 5.0, 5.0, 5.0)
-"""Hertz per unit a second: centre (in sides of the crop), logarithm of the side, three angles."""
-
+LOOK_AHEAD = 4
+"""Pictures that a film is looked ahead in: with as many behind, three times what the smoothing
+remembers at its usual strength, and at 1080p 25 MB."""
 
 ALL_PERSON = np.full((32, 32), 255, np.uint8)
 """The matte of a picture that nobody has matted."""
+
+
+@dataclass(frozen=True)
+class _Held:
+    """A picture, and what was read in it."""
+
+    item: Decoded | Matted
+    reading: FaceReading | None
+    is_new: bool = False
+    """The face was found anew here."""
+    repeats: bool = False
+    """It is the picture before, and so is the reading."""
+
+    @cached_property
+    def numbers(self) -> Array:
+        """See numbers_of; each reading is needed for all pictures around it."""
+        assert self.reading is not None
+        return numbers_of(self.reading)
+
+    def state(self) -> State:
+        """See Stage.state."""
+        item = self.item
+        return {
+            "stamp": [item.stamp.index, item.stamp.pts],
+            "rgb": item.rgb,
+            "alpha": item.alpha if isinstance(item, Matted) else None,
+            "reading": self.reading and self.reading.numbers(),
+            "is_new": self.is_new,
+            "repeats": self.repeats,
+        }
+
+    @classmethod
+    def restored(cls, state: State) -> _Held:
+        """The one whose `state` this is."""
+        stamp, rgb, alpha = Stamp(*state["stamp"]), state["rgb"], state["alpha"]
+        item = Decoded(stamp, rgb) if alpha is None else Matted(stamp, rgb, alpha)
+        reading = state["reading"] and FaceReading.of_numbers(state["reading"])
+        return cls(item, reading, state["is_new"], state["repeats"])
 
 
 class FaceCrop(Stage[Decoded | Matted, Posed]):
@@ -56,6 +80,8 @@ class FaceCrop(Stage[Decoded | Matted, Posed]):
         choose: which face when there are several: the largest, the one nearest the middle of
             the picture, or the n-th from the left, counted from 1.
         smooth: 0 (off) to 1 (steadiest), of crop and camera over time.
+        ahead: pictures that are held back so that the smoothing sees what comes; 0, as live
+            pictures need it, smooths causally.
         is_one_shot: the pictures are one camera's, without cuts: what changes them all at once is
             the light or a hand before the lens, and the face to follow stays the same.
 
@@ -70,6 +96,7 @@ class FaceCrop(Stage[Decoded | Matted, Posed]):
         crop_px: int = CROP_PX,
         choose: Choice = "largest",
         smooth: float = 0.5,
+        ahead: int = 0,
         is_one_shot: bool = False,
     ) -> None:
         if crop_px < 16:
@@ -82,200 +109,111 @@ class FaceCrop(Stage[Decoded | Matted, Posed]):
             raise ConfigError(f"smoothing must be between 0 and 1, got {smooth}")
         self.crop_px = crop_px
         self.tracker = Tracker(finder, choose, is_one_shot=is_one_shot)
-        self.smoother = PoseSmoother(smooth)
+        self.smoother: PoseSmoother | PoseFitter
+        if ahead and smooth:
+            self.smoother = PoseFitter(smooth, reach=ahead)
+        else:
+            self.smoother = PoseSmoother(smooth)
+        self.ahead = ahead if smooth else 0
         self.time_base = Fraction(1)
+        self._held: deque[_Held] = deque()
+        self._last: _Held | None = None  # the one handed on last
         self._before: Posed | None = None
 
     @property
     def name(self) -> str:
         return "face"
 
+    @property
+    def held(self) -> int:
+        """How many pictures are held back."""
+        return len(self._held)
+
     def open(self, info: StreamInfo) -> StreamInfo:
         """Start anew: nothing is remembered of an earlier stream."""
         self.time_base = info.time_base
         self.tracker.reset()
         self.smoother.reset()
+        self._held.clear()
+        self._last = None
         self._before = None
         return info
 
     def process(self, items: Sequence[Decoded | Matted]) -> list[Posed]:
-        """Every picture with its face, or with None. A picture that repeats the one before it
-        keeps the very same Face, by which later stages know that there is nothing to do."""
+        """Every picture with its face, or with None, `ahead` pictures later. A picture that repeats
+        the one before it keeps the very same Face, by which later stages know that there is nothing
+        to do."""
         posed: list[Posed] = []
         for item in items:
-            self._before = self._again(item) or self._posed(item)
-            posed.append(self._before)
+            self._held.append(self._read(item))
+            if len(self._held) > self.ahead:
+                posed.append(self._next())
         return posed
 
+    def flush(self) -> list[Posed]:
+        """The last pictures, for which nothing comes any more."""
+        return [self._next() for _ in range(len(self._held))]
+
     def state(self) -> State:
-        """Which face is followed, and how its pose has been smoothed."""
-        return {"tracker": self.tracker.state(), "smoother": self.smoother.state()}
+        """Which face is followed, how its pose has been smoothed, and the pictures held back."""
+        return {
+            "tracker": self.tracker.state(),
+            "smoother": self.smoother.state(),
+            "held": {str(number): held.state() for number, held in enumerate(self._held)},
+        }
 
     def restore(self, state: State) -> None:
         """Follow the same face on."""
         self.tracker.restore(state["tracker"])
         self.smoother.restore(state["smoother"])
+        self._held = deque(_Held.restored(each) for each in state["held"].values())
 
-    def _again(self, item: Decoded | Matted) -> Posed | None:
-        before = self._before
-        if before is None or before.face is None or not same_picture(item.rgb, before.rgb):
-            return None
-        return replace(before, stamp=item.stamp, cut=False)
-
-    def _posed(self, item: Decoded | Matted) -> Posed:
+    def _read(self, item: Decoded | Matted) -> _Held:
+        last = self._held[-1] if self._held else self._last
+        if last is not None and last.reading and same_picture(item.rgb, last.item.rgb):
+            return _Held(item, last.reading, repeats=True)
         reading = self.tracker.follow(item.rgb)
-        if reading is None:
-            self.smoother.reset()
-            return Posed(item.stamp, item.rgb, None)
-        if self.tracker.is_new:
-            self.smoother.reset()
-        fit, yaw, pitch = self.smoother(reading, float(item.stamp.pts * self.time_base))
-        alpha = item.alpha if isinstance(item, Matted) else ALL_PERSON
-        face = cut_face(item.rgb, alpha, fit, yaw, pitch, self.crop_px, _usable(reading))
-        return Posed(item.stamp, item.rgb, face, cut=self.tracker.is_new)
+        return _Held(item, reading, is_new=reading is not None and self.tracker.is_new)
 
+    def _next(self) -> Posed:
+        """The picture held longest, with its face."""
+        held = self._last = self._held.popleft()
+        self._before = self._again(held) or self._posed(held)
+        return self._before
 
-class Tracker:
-    """Keeps to one face from picture to picture."""
-
-    def __init__(self, finder: Finder, choose: Choice, *, is_one_shot: bool = False) -> None:
-        self.finder = finder
-        self.choose = choose
-        self.is_one_shot = is_one_shot
-        self.reset()
-
-    def reset(self) -> None:
-        """Forget the face and the scene."""
-        self.is_new = False
-        self._box: FaceBox | None = None  # where the face was last seen
-        self._is_lost = True
-        self._thumbnail: NDArray[np.float32] | None = None
-
-    def state(self) -> State:
-        """The face and the scene; see Stage.state."""
-        box = self._box
-        return {
-            "is_new": self.is_new,
-            "is_lost": self._is_lost,
-            "box": None if box is None else [*map(float, (*box.centre, *box[1:]))],
-            "thumbnail": self._thumbnail,
-        }
-
-    def restore(self, state: State) -> None:
-        """Go on from an earlier `state`."""
-        self.is_new, self._is_lost = state["is_new"], state["is_lost"]
-        self._thumbnail = state["thumbnail"]
-        self._box = None
-        if state["box"] is not None:
-            x, y, side_px, roll_rad, score = state["box"]
-            self._box = FaceBox(np.array([x, y]), side_px, roll_rad, score)
-
-    def follow(self, rgb: Image) -> FaceReading | None:
-        """The followed face in the next picture [H, W, 3]; `is_new` tells whether it was found
-        anew, after a loss or a cut."""
-        if not self.is_one_shot and self._is_cut(rgb):
-            log.debug("the scene changed")
-            self._box, self._is_lost = None, True
-        reading = None
-        if self._box is not None and not self._is_lost:
-            reading = self._read(rgb, self._box)
-        self.is_new = reading is None
-        if reading is None:
-            boxes = self.finder.find(rgb)
-            if boxes:
-                reading = self._read(rgb, self._chosen(boxes, rgb))
-        self._is_lost = reading is None
-        if reading is None:
-            self.is_new = False
-        else:
-            self._box = reading.box()
-        return reading
-
-    def _read(self, rgb: Image, box: FaceBox) -> FaceReading | None:
-        reading = self.finder.read(rgb, box)
-        if reading.score < KEEP_SCORE:
+    def _again(self, held: _Held) -> Posed | None:
+        before = self._before
+        if not held.repeats or before is None or before.face is None:
             return None
-        found = reading.box()
-        height, width = rgb.shape[:2]
-        inside = 0 <= found.centre[0] <= width and 0 <= found.centre[1] <= height
-        return reading if inside and 8 <= found.side_px <= 3 * max(height, width) else None
+        return replace(before, stamp=held.item.stamp, cut=False)
 
-    def _chosen(self, boxes: list[FaceBox], rgb: Image) -> FaceBox:
-        """The face that was followed until it was lost, if it may be among these."""
-        last = self._box
-        if last is not None:
-            nearest = min(boxes, key=lambda box: math.dist(box.centre, last.centre))
-            if math.dist(nearest.centre, last.centre) < last.side_px:
-                return nearest
-        if self.choose == "largest":
-            return max(boxes, key=lambda box: box.side_px)
-        if self.choose == "center":
-            middle = (rgb.shape[1] / 2, rgb.shape[0] / 2)
-            return min(boxes, key=lambda box: math.dist(box.centre, middle))
-        from_left = sorted(boxes, key=lambda box: float(box.centre[0]))
-        return from_left[min(int(self.choose), len(boxes)) - 1]
+    def _posed(self, held: _Held) -> Posed:
+        item = held.item
+        if held.reading is None or held.is_new:
+            self.smoother.reset()
+        if held.reading is None:
+            return Posed(item.stamp, item.rgb, None)
+        if isinstance(self.smoother, PoseFitter):
+            fit, yaw, pitch = self.smoother(held.numbers, self._time_s(held), self._coming())
+        else:
+            fit, yaw, pitch = self.smoother(held.reading, self._time_s(held))
+        alpha = item.alpha if isinstance(item, Matted) else ALL_PERSON
+        confidence = _usable(held.reading)
+        face = cut_face(item.rgb, alpha, fit, yaw, pitch, self.crop_px, confidence)
+        return Posed(item.stamp, item.rgb, face, cut=held.is_new)
 
-    def _is_cut(self, rgb: Image) -> bool:
-        height, width = rgb.shape[:2]
-        thumbnail = rgb[:: max(1, height // 36), :: max(1, width // 64)].astype(np.float32)
-        last, self._thumbnail = self._thumbnail, thumbnail
-        if last is None or last.shape != thumbnail.shape:
-            return False
-        return float(np.abs(thumbnail - last).mean()) > CUT_LEVELS
+    def _coming(self) -> list[tuple[Array, float]]:
+        """What is read of the same shot in the pictures held back, and when."""
+        coming = []
+        for held in self._held:
+            if held.reading is None or held.is_new:
+                break
+            if not held.repeats:
+                coming.append((held.numbers, self._time_s(held)))
+        return coming
 
-
-class PoseSmoother:
-    """One-Euro smoothing of the crop's square and of the camera's angles."""
-
-    def __init__(self, smooth: float) -> None:
-        self.smooth = smooth
-        cutoff = QUICKEST_HZ * (STEADIEST_HZ / QUICKEST_HZ) ** smooth
-        self._filter = OneEuro(cutoff, SPEED_GAINS)
-        self.reset()
-
-    def reset(self) -> None:
-        """Let the next pose pass unchanged."""
-        self._filter.reset()
-        self._unit_px = 1.0
-        self._roll = 0.0
-
-    def state(self) -> State:
-        """The pose so far; see Stage.state."""
-        return {
-            "filter": self._filter.state(),
-            "unit_px": float(self._unit_px),
-            "roll_rad": float(self._roll),
-        }
-
-    def restore(self, state: State) -> None:
-        """Go on from an earlier `state`."""
-        self._filter.restore(state["filter"])
-        self._unit_px, self._roll = state["unit_px"], state["roll_rad"]
-
-    def __call__(
-        self, reading: FaceReading, time_s: float
-    ) -> tuple[geometry.CropFit, float, float]:
-        """The smoothed square, yaw and pitch of a face at a time."""
-        box = reading.box()
-        if self.smooth == 0:
-            fit = geometry.CropFit(box.centre, box.side_px, box.roll_rad)
-            return fit, reading.yaw_rad, reading.pitch_rad
-        if self._filter.is_fresh:
-            self._unit_px, self._roll = box.side_px, box.roll_rad
-        # roll goes on past half a turn, so that 179 and -179 degrees are neighbours
-        self._roll += math.remainder(box.roll_rad - self._roll, 2 * math.pi)
-        x, y, log_side, roll, yaw, pitch = self._filter(
-            [
-                *(box.centre / self._unit_px),
-                math.log(box.side_px),
-                self._roll,
-                reading.yaw_rad,
-                reading.pitch_rad,
-            ],
-            time_s,
-        )
-        centre = np.array([x, y]) * self._unit_px
-        return geometry.CropFit(centre, math.exp(log_side), float(roll)), float(yaw), float(pitch)
+    def _time_s(self, held: _Held) -> float:
+        return float(held.item.stamp.pts * self.time_base)
 
 
 def cut_face(

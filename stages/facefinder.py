@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple, Protocol, Self, TypeVar
@@ -85,6 +85,17 @@ class FaceReading:
     def _box(self) -> FaceBox:  # asked for several times a frame
         fit = geometry.crop_from_landmarks(self.points, self.yaw_rad, self.pitch_rad, self.roll_rad)
         return FaceBox(fit.centre, fit.side_px, fit.roll_rad, self.score)
+
+    def numbers(self) -> list[float]:
+        """All of it in a row."""
+        angles = (self.yaw_rad, self.pitch_rad, self.roll_rad)
+        return [*self.points.ravel().tolist(), *map(float, (*angles, self.score))]
+
+    @classmethod
+    def of_numbers(cls, numbers: Sequence[float]) -> Self:
+        """The reading that these `numbers` are of."""
+        *points, yaw_rad, pitch_rad, roll_rad, score = numbers
+        return cls(np.array(points).reshape(5, 2), yaw_rad, pitch_rad, roll_rad, score)
 
 
 class Finder(Protocol):

@@ -17,11 +17,12 @@ from tpvideo.pipeline.live.outputs import FanOut
 from tpvideo.pipeline.live.view import LiveView
 from tpvideo.pipeline.runner import Pipeline, read
 from tpvideo.stages import geometry
-from tpvideo.stages.face import FaceCrop, PoseSmoother
+from tpvideo.stages.face import FaceCrop
 from tpvideo.stages.head_memory import HeadMemory
 from tpvideo.stages.invert import Inversion
 from tpvideo.stages.live import TIME_BASE, LiveSource
 from tpvideo.stages.matting import Matting
+from tpvideo.stages.pose_smoothing import PoseSmoother
 
 log = logging.getLogger(__name__)
 

@@ -21,11 +21,12 @@ from tpvideo.pipeline.config import Settings
 from tpvideo.pipeline.errors import NoFaceError, OutputError, ResumeError, StageError
 from tpvideo.pipeline.resume import how_to_go_on, resumable
 from tpvideo.pipeline.run_key import run_key
-from tpvideo.stages.face import PoseSmoother, Tracker
 from tpvideo.stages.head_memory import HeadMemory
 from tpvideo.stages.ledger import Ledger
+from tpvideo.stages.pose_smoothing import PoseFitter
 from tpvideo.stages.render import NovelView
 from tpvideo.stages.steady_matte import SteadyMatte
+from tpvideo.stages.tracker import Tracker
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +87,7 @@ def test_a_killed_run_is_continued_to_the_very_same_film(
     source: Path, undisturbed: Path, left: Path
 ) -> None:
     report = render(source, left, resume=True)
-    assert (report.earlier_frames, report.frames) == (30, 15)
+    assert (report.earlier_frames, report.frames) == (26, 19)
     assert content(left) == content(undisturbed)
     assert len(content(left)[0]) == 45
     assert frame_times(left) == frame_times(undisturbed)
@@ -104,7 +105,7 @@ def test_a_run_killed_at_the_worst_moment_is_continued(
     assert again.returncode == -signal.SIGKILL, again.stderr
     assert not left.exists()
     report = render(source, left, resume=True)
-    assert report.earlier_frames == (40 if where == "join" else 30)
+    assert report.earlier_frames == (36 if where == "join" else 26)
     assert content(left) == content(undisturbed)
     assert names_in(left.parent) == {"out.mp4"}
 
@@ -117,7 +118,7 @@ def test_sigterm_keeps_what_is_whole(source: Path, undisturbed: Path, tmp_path: 
     assert names_in(tmp_path / ".out.mp4.part") == {
         "000000.mp4", "000001.mp4", "000002.npz", "ledger.json", "times",
     }  # fmt: skip
-    assert render(source, target, resume=True).earlier_frames == 20
+    assert render(source, target, resume=True).earlier_frames == 16
     assert content(target) == content(undisturbed)
 
 
@@ -125,7 +126,7 @@ def test_without_its_memory_a_stage_makes_another_film(
     source: Path, undisturbed: Path, left: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Each state counts: the films above are the same because of it."""
-    for number, part in enumerate((SteadyMatte, Tracker, PoseSmoother, HeadMemory)):
+    for number, part in enumerate((SteadyMatte, Tracker, PoseFitter, HeadMemory)):
         target = tmp_path / str(number) / "out.mp4"
         shutil.copytree(left.parent / ".out.mp4.part", target.parent / ".out.mp4.part")
         with monkeypatch.context() as patch:
@@ -139,13 +140,13 @@ def test_a_run_killed_while_the_face_was_lost_remembers_the_picture_and_the_loss
 ) -> None:
     first, other = tmp_path / "first", tmp_path / "other"
     first.mkdir()
-    interrupted.run(source, first / "out.mp4", "--at", "21")  # frames 18 to 22 show no face
+    interrupted.run(source, first / "out.mp4", "--at", "21")  # 14 to 22 show no face
     shutil.copytree(first, other)
     (loss,) = render(source, first / "out.mp4", resume=True).told_losses()
     assert content(first / "out.mp4") == content(undisturbed)
     times = frame_times(first / "out.mp4")
-    assert loss.startswith("5 x no face") and loss.endswith("(frames 18-22)")
-    assert f"{float(times[18] - times[0]):.2f}" in loss
+    assert loss.startswith("9 x no face") and loss.endswith("(frames 14-22)")
+    assert f"{float(times[14] - times[0]):.2f}" in loss
     monkeypatch.setattr(NovelView, "restore", lambda *_: None)
     render(source, other / "out.mp4", resume=True)
     assert content(other / "out.mp4")[0] != content(undisturbed)[0]
@@ -186,7 +187,7 @@ def test_the_same_source_under_another_name_is_accepted(
     source: Path, left: Path, tmp_path: Path
 ) -> None:
     moved = Path(shutil.copy(source, tmp_path / "moved.mp4"))
-    assert render(moved, left, resume=True).earlier_frames == 30
+    assert render(moved, left, resume=True).earlier_frames == 26
 
 
 @pytest.mark.parametrize("what", ["model file", "version of tpvideo", "version of torch"])
@@ -215,7 +216,7 @@ def test_every_setting_that_can_change_a_picture_is_in_the_key(source: Path) -> 
 def test_what_is_left_is_not_thrown_away_unasked(
     source: Path, undisturbed: Path, left: Path
 ) -> None:
-    with pytest.raises(OutputError, match=r"left 30 frames of it; --resume goes on, --overwrite"):
+    with pytest.raises(OutputError, match=r"left 26 frames of it; --resume goes on, --overwrite"):
         render(source, left)
     assert render(source, left, overwrite=True).earlier_frames == 0
     assert content(left) == content(undisturbed)
@@ -255,7 +256,7 @@ def test_whoever_interrupts_is_told_what_to_type(left: Path, error: BaseExceptio
     with pytest.raises(type(error)) as caught, resumable(left):
         raise error
     line = how_to_go_on(caught.value, ["my talk.mp4", "--yaw", "-0.3"])
-    assert line == ("30 frames are kept; to go on, type: tpvideo --resume 'my talk.mp4' --yaw -0.3")
+    assert line == ("26 frames are kept; to go on, type: tpvideo --resume 'my talk.mp4' --yaw -0.3")
     again = how_to_go_on(caught.value, ["talk.mp4", "--resume"])
     assert again is not None and again.endswith("tpvideo talk.mp4 --resume")
 

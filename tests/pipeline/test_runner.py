@@ -558,6 +558,45 @@ def test_a_resumed_chain_goes_on_with_what_it_knew() -> None:
     assert (report.earlier_frames, report.frames) == (6, 3)
 
 
+class Late(Stage[int, int]):
+    """Hands every number on once two more have come."""
+
+    def __init__(self) -> None:
+        self.waiting: list[int] = []
+
+    @property
+    def held(self) -> int:
+        return len(self.waiting)
+
+    def process(self, items: Sequence[int]) -> list[int]:
+        self.waiting += items
+        ready, self.waiting = self.waiting[:-2], self.waiting[-2:]
+        return ready
+
+    def flush(self) -> list[int]:
+        return self.waiting
+
+    def state(self) -> State:
+        return {"waiting": list(self.waiting)}
+
+    def restore(self, state: State) -> None:
+        self.waiting = list(state["waiting"])
+
+
+def test_what_a_stage_holds_back_is_in_the_checkpoint_and_not_yet_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(runner, "CHECKPOINT_FRAMES", (6, 6))
+    sink, again = Keeping(), Keeping()
+    read(Numbers(8)).then(Late()).into(sink, checkpoints=True).run()
+    assert sink.items == list(range(8))
+    ((written, mark),) = sink.kept
+    assert (written, mark.written, mark.frames) == (4, 4, 6)
+    report = read(Numbers(2)).then(Late()).into(again, resume=mark).run()
+    assert again.items == [4, 5, 0, 1]  # what was held, then what is read anew
+    assert (report.earlier_frames, report.frames) == (4, 4)
+
+
 def test_a_state_that_does_not_fit_is_refused() -> None:
     for states in ((), ({"stage": {"other": 1}, "losses": None},), ({},)):
         pipeline = read(Numbers(3)).then(Sum()).into(Keeping(), resume=Checkpoint(6, 0, states))

@@ -10,8 +10,10 @@ from faces import ScriptedFinder, known_face, numbered
 from tpvideo.pipeline.errors import ConfigError
 from tpvideo.pipeline.frame import Decoded, Face, Matted, Posed, Stamp, StreamInfo
 from tpvideo.stages import geometry
-from tpvideo.stages.face import FaceCrop, PoseSmoother, Tracker, cut_face
+from tpvideo.stages.face import FaceCrop, cut_face
 from tpvideo.stages.facefinder import FaceReading
+from tpvideo.stages.pose_smoothing import PoseSmoother
+from tpvideo.stages.tracker import Tracker
 
 INFO = StreamInfo(width=160, height=120, rate=Fraction(25), time_base=Fraction(1, 25), frames=None)
 
@@ -194,3 +196,51 @@ def test_a_picture_that_repeats_the_one_before_it_keeps_its_very_face() -> None:
     assert found[1].face is found[0].face and found[2].face is not found[1].face
     assert [item.stamp.index for item in found] == [0, 1, 2]
     assert [item.cut for item in found] == [True, False, False]
+
+
+def held_back(script: list[list[FaceReading]], levels: list[int], ahead: int) -> list[Posed]:
+    """The pictures of a script, one by one, through a stage that looks ahead."""
+    stage = FaceCrop(ScriptedFinder(script), crop_px=32, ahead=ahead)
+    stage.open(INFO)
+    posed: list[Posed] = []
+    for index, level in enumerate(levels):
+        posed += stage.process([Decoded(Stamp(index, index), numbered(index, level=level))])
+        assert len(posed) == max(0, index + 1 - ahead)
+    return [*posed, *stage.flush()]
+
+
+def test_pictures_are_held_back_until_what_comes_is_known_and_none_is_lost() -> None:
+    script = [[known_face(60 + 4 * n, 60, 50)] for n in range(8)]
+    posed = held_back(script, [100] * 8, ahead=3)
+    assert [item.stamp.index for item in posed] == list(range(8))
+    np.testing.assert_allclose([centre_x(item) for item in posed], np.arange(60, 92, 4))
+    assert centre_x(run(script)[0][-1]) < 88  # the causal filter lags
+
+
+def test_no_look_ahead_reaches_over_a_cut_or_a_loss() -> None:
+    script = [[known_face(60, 60, 50)]] * 3 + [[known_face(76, 60, 50)]] * 3
+    script += [[], [known_face(90, 60, 50)], [known_face(90, 60, 50)]]
+    levels = [100] * 3 + [200] * 6
+    posed = held_back(script, levels, ahead=4)
+    seen = [item.face and round(centre_x(item), 6) for item in posed]
+    assert seen == [60, 60, 60, 76, 76, 76, None, 90, 90]
+    assert [item.cut for item in posed] == [n in (0, 3, 7) for n in range(9)]
+
+
+def test_pictures_held_back_go_on_after_a_restart() -> None:
+    """Also one that repeats the picture before it."""
+    random = np.random.default_rng(2)
+    script = [[known_face(80 + random.normal(), 60, 50)] for _ in range(9)]
+    pictures = [numbered(index, level=100) for index in range(9)]
+    pictures[4] = pictures[3]
+    items = [Decoded(Stamp(n, n), rgb) for n, rgb in enumerate(pictures)]
+    stages = [FaceCrop(ScriptedFinder(script), crop_px=32, ahead=3) for _ in range(3)]
+    for stage in stages:
+        stage.open(INFO)
+    whole, before, after = stages
+    expected = [*whole.process(items), *whole.flush()]
+    found = before.process(items[:5])
+    after.restore(before.state())
+    found += [*after.process(items[5:]), *after.flush()]
+    assert [centre_x(item) for item in found] == [centre_x(item) for item in expected]
+    assert expected[4].face is expected[3].face

@@ -29,7 +29,7 @@ from tpvideo.pipeline.metrics import Report
 SUPPORT = Path(__file__).parent
 SEGMENT_FRAMES = 10
 SETTINGS: dict[str, Any] = {"size": 64, "device": "cpu", "batch_size": 3, "precision": "float32"}
-LOST = range(18, 23)
+LOST = range(14, 23)
 """Frames of `film` without a face: a segment ends among them."""
 
 
