@@ -73,8 +73,7 @@ class Replay:
         key = (size, *((each.shape[1:], each.dtype) for each in inputs), *options.items())
         recording = self._recordings.get(key)
         if recording is None:
-            filled = [_filled(torch.empty_like(each[:1].expand(size, *each.shape[1:])), each)
-                      for each in inputs]  # fmt: skip
+            filled = [_filled(torch.cat([each[:1]] * size), each) for each in inputs]
             try:
                 with _recording:
                     recording = self._record(lambda: self.work(*filled, **options), filled)

@@ -147,9 +147,7 @@ def time_run(film: Path, settings: Settings, networks: app.Networks) -> RunTime:
         cpu_ms=1000 * cpu / report.frames,
         cores=cores(),
         peak_mib=peak_mib(),
-        peak_gpu_mib=torch.cuda.max_memory_allocated() / 2**20
-        if torch.cuda.is_available()
-        else 0.0,
+        peak_gpu_mib=torch.cuda.max_memory_allocated() / 2**20 if on_gpu else 0.0,
         report=report,
     )
 

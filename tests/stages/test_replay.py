@@ -4,12 +4,18 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 import torch
-from tiny import labels, tiny_network
+from tiny import labels, random_face, tiny_network
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from tpvideo.pipeline.frame import Image, Posed, Stamp
+from tpvideo.stages.backdrop import parse_backdrop
+from tpvideo.stages.invert import Inversion
+from tpvideo.stages.networks.lean import make_lean
+from tpvideo.stages.render import NovelView
 from tpvideo.stages.replay import Recording, Replay, replayed
 
 
@@ -134,3 +140,35 @@ def test_a_wait_cannot_be_recorded_and_is_done_as_ever() -> None:
     assert torch.equal(replay(values).cpu(), torch.full((2, 2), 4.0))
     assert len(replay.notices) == 1
     assert torch.equal((values + 1).cpu(), torch.full((2, 2), 2.0))  # the device works on
+
+
+def drawn(device: str, first_every: int, detail: bool) -> tuple[list[Image], list[str]]:
+    """Pictures of seven faces, and what the stages have to say."""
+    network = make_lean(tiny_network().to(device))
+    faces = [random_face(seed, yaw=0.1 * seed) for seed in range(7)]
+    invert = Inversion(network, device=device, batch=3, first_every=first_every)
+    view = NovelView(
+        network, yaw_rad=-0.2, size=64, detail=detail, device=device, batch=4,
+        backdrop=parse_backdrop("black"),
+    )  # fmt: skip
+    posed = [Posed(Stamp(i, i), face.crop, face) for i, face in enumerate(faces)]
+    heads = [
+        head
+        for at in range(0, len(posed), invert.batch)
+        for head in invert.process(posed[at : at + invert.batch])
+    ]
+    pictures = [each.rgb for at in (0, 4) for each in view.process(heads[at : at + 4])]
+    return pictures, [*invert.notices, *view.notices]
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+@pytest.mark.parametrize("first_every", [1, 3])
+@pytest.mark.parametrize("detail", [True, False])
+def test_whole_stages_draw_the_same_on_a_gpu(device: str, first_every: int, detail: bool) -> None:
+    expected, _ = drawn("cpu", first_every, detail)
+    found, notices = drawn(device, first_every, detail)
+    assert notices == [] and len(found) == 7
+    for picture, other in zip(found, expected, strict=True):
+        assert other.std() > 5
+        # importance samples may fall elsewhere by a rounding, and a pixel be trusted or not
+        assert np.abs(picture.astype(int) - other).mean() < 1
