@@ -24,13 +24,14 @@ from tpvideo.stages.backdrop import Backdrop, Plain
 from tpvideo.stages.cut import has_kernel
 from tpvideo.stages.detail import Seen, sharpen
 from tpvideo.stages.edited_detail import EditedView, unchanged
+from tpvideo.stages.fused_detail import painted, planes_of, sharpened
 from tpvideo.stages.head_memory import recalled
 from tpvideo.stages.invert import in_precision
 from tpvideo.stages.memory import Halving
 from tpvideo.stages.neck import turned_labels
 from tpvideo.stages.networks.generator import View, as_image
 from tpvideo.stages.networks.triplanenet import TriPlaneNet
-from tpvideo.stages.paint import crop_at, paint, paint_on, source_of
+from tpvideo.stages.paint import crop_at, paint, source_of
 from tpvideo.stages.surroundings import room_at
 
 OnLost = Literal["hold", "source", "blank", "fail"]
@@ -235,12 +236,16 @@ class NovelView(Stage[Inverted, Rendered]):
             crops, mattes = [face.crop for face in faces], [face.alpha for face in faces]
             cameras = torch.from_numpy(np.stack([face.camera for face in faces])).to(self.device)
             known = recalled([item.head for item in items if item.head], faces, self.device)
-            layers = sharpen(colours, alphas, target, crops, mattes, cameras, edited, known)
+            surface = (colours, alphas, target, crops, mattes, cameras)
             sources = [source_of(rgb, face, self.size) for rgb, face in seen]
             if self.device.type == "cpu" and has_kernel():
                 behind = [self._behind(*each) for each in seen] if self.backdrop else None
-                return paint_on(layers, sources, behind, self.size)
-            colours, alphas = paint(layers, sources, self.size)
+                if edited is None:
+                    planes = sharpened(*surface, known)
+                else:
+                    planes = planes_of(sharpen(*surface, edited, known))
+                return painted(planes, sources, behind, self.size)
+            colours, alphas = paint(sharpen(*surface, edited, known), sources, self.size)
         else:
             colours, alphas = self._resize(colours, alphas)
         if self.backdrop is None:
