@@ -142,9 +142,9 @@ def cut_out(colours: Any, alphas: Any, person: Any) -> Any:
 def straight(picture: Any, side: Any) -> Any:
     """Divide the colours of a premultiplied picture [V, 4 V] by its opacity, in place; returns them
     coarse, [L, 4 L], and as the fourth channel the coarse opacity, of which 0.3 is taken for
-    nothing and 0.9 for all. V is a multiple of L, or less than it."""
+    nothing and 0.9 for all."""
     size = picture.shape[0]
-    factor = size // side
+    factor = 0 if size % side else size // side
     coarse = np.zeros((side, 4 * side), f32)
     share = f32(1 / max(factor * factor, 1))
     for i in range(size):
@@ -204,7 +204,8 @@ def nearest(points: Any, coarse: Any, camera: Any, cells: Any) -> Any:
                 x, y, distance, _, _, _ = project(
                     points[i, at], points[i, at + U(1)], points[i, at + U(2)], camera
                 )
-                row, column = U(cell((y + f32(1)) * half, cells)), U(cell((x + f32(1)) * half, cells))
+                row = U(cell((y + f32(1)) * half, cells))
+                column = U(cell((x + f32(1)) * half, cells))
                 result[row, column] = min(result[row, column], distance)
     return result
 

@@ -1,6 +1,7 @@
 """Detail on a CPU: `sharpen` and `paint` as compiled loops, head after head.
 
-detail.py and paint.py are the reference, and what runs where numba is missing or nothing fits.
+detail.py and paint.py are the reference, under the same names, and run on a GPU and without numba.
+An edited head is sharpened there and painted here.
 """
 
 from __future__ import annotations
@@ -16,7 +17,21 @@ from torch import Tensor
 
 from tpvideo.pipeline.frame import Image
 from tpvideo.stages.detail import DISAGREES_AT, SURE, Layers, Recalled, Seen, sameness
+from tpvideo.stages.detail_kernel import (
+    cut_out,
+    find,
+    finish,
+    hull,
+    nearest,
+    normals,
+    solid_depth,
+    straight,
+    surface,
+    weighed,
+)
+from tpvideo.stages.grid_kernel import blur, enlarged, halved, reduced
 from tpvideo.stages.paint import Source
+from tpvideo.stages.paint_kernel import paint as paint_pixels
 
 Floats = NDArray[np.float32]
 
@@ -57,8 +72,6 @@ def sharpened(
     recalled: Recalled | None = None,
 ) -> list[Planes]:
     """The layers of B heads; arguments as for detail.sharpen."""
-    from tpvideo.stages import detail_kernel, grid_kernel
-
     side = target.fine * target.depth.shape[-1]
     pictures = _last(torch.cat([colours, alphas], dim=1))  # [B, V, 4 V]
     by_row = target.labels[:, None] if target.labels.ndim == 2 else target.labels  # [B, K, 25]
@@ -67,18 +80,16 @@ def sharpened(
     sames = _rows(sameness(target.labels, source_labels)[:, 0], side)  # [B, 1 or L, 1]
     layers = []
     for index, picture in enumerate(pictures):
-        depth, alpha = (values[index, 0].numpy() for values in (target.depth, target.alpha))
-        solid = detail_kernel.solid_depth(depth, alpha, float(beyond[index]))
-        wide = grid_kernel.enlarged(solid, 1, side)
-        points, toward = detail_kernel.surface(wide, cameras[index].numpy())
-        normals = detail_kernel.normals(grid_kernel.blur(points, 3, 1), toward)
+        depth, alpha = (each[index, 0].contiguous().numpy() for each in target[1:3])
+        wide = enlarged(solid_depth(depth, alpha, float(beyond[index])), 1, side)
+        points, toward = surface(wide, cameras[index].numpy())
+        visible = _Surface(points, normals(blur(points, 3, 1), toward), toward)
         source = _Source(crops[index], mattes[index], source_labels[index].numpy())
         then = None
         if recalled is not None and recalled.shares[index] > 0:
             earlier = recalled.crops[index], recalled.mattes[index], recalled.labels[index].numpy()
             then = _Source(*earlier), float(recalled.shares[index])
-        surface = _Surface(points, normals, toward)
-        layers.append(_laid_out(picture, surface, sames[index].numpy(), source, then))
+        layers.append(_laid_out(picture, visible, sames[index].numpy(), source, then))
     return layers
 
 
@@ -92,14 +103,12 @@ class _Surface(NamedTuple):
     @property
     def halved(self) -> _Surface:
         """At half the side."""
-        from tpvideo.stages.grid_kernel import halved
-
         return _Surface(*(halved(each, 3) for each in self))
 
 
 def _laid_out(
     picture: Floats,
-    surface: _Surface,
+    visible: _Surface,
     sames: Floats,
     source: _Source,
     then: tuple[_Source, float] | None,
@@ -108,21 +117,18 @@ def _laid_out(
 
     Args:
         picture: [V, 4 V] premultiplied, of which the result is made.
-        surface: what the new camera sees.
+        visible: what the new camera sees.
         sames: [1, 1], or [L, 1] down the picture; see detail.sameness.
         source: the frame.
         then: what is remembered, and how far it counts.
     """
-    from tpvideo.stages.detail_kernel import find, finish, hull, nearest, straight
-    from tpvideo.stages.grid_kernel import blur, enlarged, halved
-
-    side, camera = len(surface.points), source.camera
+    side, camera = len(visible.points), source.camera
     small, person = _cut_out(source, side)
     coarse = straight(picture, side)
     opaque = coarse[:, 3::4]
-    near = nearest(surface.points, coarse, camera, side // 2)
+    near = nearest(visible.points, coarse, camera, side // 2)
 
-    own, fetched = find(*surface, 1.0, camera, near, small)
+    own, fetched = find(*visible, 1.0, camera, near, small)
     apart = fetched - coarse
     trust = own[:, 2::4] * _agreement(apart, side) * opaque
     trust = np.minimum(blur(trust, 1, 1) * np.float32(1 / SURE), 1) * (trust > 0.01)
@@ -130,10 +136,10 @@ def _laid_out(
     own[:, 3::4] *= sames
     correction = enlarged(_spread(apart, trust), 4, side)
     if then is not None:
-        correction += enlarged(_recall(*then, surface, coarse, correction, trust), 4, side)
-    hull(surface.points, surface.toward, camera, small, own, correction)
+        correction += enlarged(_recall(*then, visible, coarse, correction, trust), 4, side)
+    hull(visible.points, visible.toward, camera, small, own, correction)
 
-    other, mirrored = find(*surface, -1.0, camera, near, small)
+    other, mirrored = find(*visible, -1.0, camera, near, small)
     share = other[:, 2::4] * mirrored[:, 3::4] * opaque
     lacking = halved(coarse + correction - mirrored, 4)
     tone = enlarged(blur(lacking, 4, max(1, side // 32)), 4, side)
@@ -144,9 +150,6 @@ def _laid_out(
 
 def _cut_out(source: _Source, side: int) -> tuple[Floats, Floats]:
     """[L, 4 L] the person's own colours and the matte, and [L, 4 L] what the colours go on with."""
-    from tpvideo.stages.detail_kernel import cut_out, weighed
-    from tpvideo.stages.grid_kernel import blur, reduced
-
     colours, alphas = reduced(_flat(source.crop), 3, side), reduced(_flat(source.matte), 1, side)
     person: Floats = blur(weighed(colours, alphas), 4, max(1, side // 40))
     return cut_out(colours, alphas, person), person
@@ -154,8 +157,6 @@ def _cut_out(source: _Source, side: int) -> tuple[Floats, Floats]:
 
 def _agreement(apart: Floats, side: int) -> Floats:
     """[L, L] 0..1, how well colours agree that are so far apart, [L, 4 L]."""
-    from tpvideo.stages.grid_kernel import blur, enlarged, halved
-
     wide = np.abs(blur(halved(apart, 4), 4, 2)) * np.float32(1 / DISAGREES_AT)
     mean = (wide[:, 0::4] + wide[:, 1::4] + wide[:, 2::4]) * np.float32(1 / 3)
     agrees: Floats = enlarged(np.exp(-mean * mean), 1, side)
@@ -164,8 +165,6 @@ def _agreement(apart: Floats, side: int) -> Floats:
 
 def _spread(apart: Floats, trust: Floats) -> Floats:
     """[L/2, 2 L] a difference continued from where it is known; see detail._spread."""
-    from tpvideo.stages.grid_kernel import blur, halved
-
     near = blur(halved(_trusted(apart, trust), 4), 4, max(1, len(trust) // 20))
     return _scaled(near, 1 / (near[:, 3::4] + np.float32(0.05)))
 
@@ -173,7 +172,7 @@ def _spread(apart: Floats, trust: Floats) -> Floats:
 def _recall(
     then: _Source,
     share: float,
-    surface: _Surface,
+    visible: _Surface,
     coarse: Floats,
     correction: Floats,
     own: Floats,
@@ -184,14 +183,11 @@ def _recall(
         coarse, correction: [L, 4 L] the volume's colours and opacity, and what corrects these.
         own: [L, L] trust in the frame's own colours.
     """
-    from tpvideo.stages.detail_kernel import find, nearest
-    from tpvideo.stages.grid_kernel import blur, halved
-
-    surface, coarse, correction = surface.halved, halved(coarse, 4), halved(correction, 4)
+    visible, coarse, correction = visible.halved, halved(coarse, 4), halved(correction, 4)
     side = len(coarse)
     small, _ = _cut_out(then, side)
-    near = nearest(surface.points, coarse, then.camera, side // 2)
-    found, rgba = find(*surface, 1.0, then.camera, near, small)
+    near = nearest(visible.points, coarse, then.camera, side // 2)
+    found, rgba = find(*visible, 1.0, then.camera, near, small)
     trust = found[:, 2::4] * _agreement(rgba - coarse, side) * np.float32(share)
     trust = blur(trust, 1, 1) * coarse[:, 3::4] * (1 - halved(own, 1))
     both = blur(_trusted(rgba - coarse - correction, trust), 4, 1)
@@ -232,19 +228,14 @@ def painted(
         behind: B pictures [3, 1, 1] or [3, size, size], 0..1; None gives straight colours and
             their opacity [size, size].
     """
-    from tpvideo.stages import paint_kernel
-
     finished: list[tuple[Image, Image | None]] = []
     for index, (planes, source) in enumerate(zip(layers, sources, strict=True)):
         back = torch.zeros(3, 1, 1) if behind is None else behind[index]
-        seen = (
-            _flat(source.picture),
-            np.ascontiguousarray(source.matte),
-            np.ascontiguousarray(source.place.T, np.float32),
-        )
+        place = np.ascontiguousarray(source.place.T, np.float32)
+        seen = (_flat(source.picture), _flat(source.matte), place)
         rgb = np.empty((size, size, 3), np.uint8)
         opacity = np.empty((size, size) if behind is None else (0, 0), np.uint8)
-        paint_kernel.paint(tuple(planes), seen, _last(back[None])[0], rgb.reshape(size, -1), opacity)
+        paint_pixels(tuple(planes), seen, _last(back[None])[0], rgb.reshape(size, -1), opacity)
         finished.append((rgb, opacity if behind is None else None))
     return finished
 
@@ -263,4 +254,7 @@ def _last(values: Tensor) -> Floats:
 
 
 def _flat(picture: Image) -> Image:
-    return np.ascontiguousarray(picture).reshape(len(picture), -1)
+    """[H, W * C] of [H, W, C]; read-only, so that the loops compile once whoever made it."""
+    flat = np.ascontiguousarray(picture).reshape(len(picture), -1).view()
+    flat.flags.writeable = False
+    return flat

@@ -12,12 +12,15 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import njit
+from numba import types as numba_types
 from numba.extending import intrinsic
-from numba.np.arrayobj import make_array
+from numba.np import arrayobj
 
 f32, i32 = np.float32, np.int32
 U = np.uintp
+make_array: Any = arrayobj.make_array
+types: Any = numba_types
 
 
 def compiled(function: Any) -> Any:
@@ -28,12 +31,16 @@ def compiled(function: Any) -> Any:
 def inlined(function: Any) -> Any:
     """For small functions that must become part of their caller's loop. Arrays that they are given
     are counted by atomic instructions, once for each call; hand them `begin` instead."""
-    return njit(fastmath=True, error_model="numpy", forceinline=True, no_cpython_wrapper=True)(
-        function
-    )
+    options: dict[str, Any] = {"forceinline": True, "no_cpython_wrapper": True}
+    return njit(fastmath=True, error_model="numpy", **options)(function)
 
 
-@intrinsic
+def spelled(function: Any) -> Any:
+    """For functions that say themselves what the compiler is to write."""
+    return intrinsic(prefer_literal=True)(function)
+
+
+@spelled
 def begin(_: Any, values: Any) -> Any:
     """Where the numbers of a contiguous array begin; whoever takes it must keep the array."""
 
@@ -43,7 +50,7 @@ def begin(_: Any, values: Any) -> Any:
     return types.CPointer(values.dtype)(values), generate
 
 
-@intrinsic(prefer_literal=True)
+@spelled
 def mixed(_: Any, numbers: Any, starts: Any, shares: Any, count: Any) -> Any:
     """The sum over k of shares[k] * numbers[starts[k] : starts[k] + count]: a tuple of float32.
 

@@ -15,6 +15,7 @@ from tpvideo.stages.loops import (
     around,
     begin,
     between,
+    cell,
     compiled,
     f32,
     i32,
@@ -48,25 +49,24 @@ def bend(source: Any, height: Any, width: Any, x: Any, y: Any) -> Any:
     column, row = i32(np.floor(x - f32(0.5))), i32(np.floor(y - f32(0.5)))
     w0, w1, w2, w3 = cubic(x - f32(0.5) - f32(column))
     down = cubic(y - f32(0.5) - f32(row))
-    last, stride = i32(height - 1), U(3 * width)
-    r0 = U(min(max(row - i32(1), i32(0)), last)) * stride
-    r1 = U(min(max(row, i32(0)), last)) * stride
-    r2 = U(min(max(row + i32(1), i32(0)), last)) * stride
-    r3 = U(min(max(row + i32(2), i32(0)), last)) * stride
-    if column >= i32(1) and column < i32(width - 2):
-        at = U(3) * U(column - i32(1))
-        a, b, c, d, e, f, g, h, i, j, k, m = mixed(
-            source, (r0 + at, r1 + at, r2 + at, r3 + at), down, 12
-        )
+    stride = U(3 * width)
+    if row >= i32(1) and row < i32(height - 2) and column >= i32(1) and column < i32(width - 2):
+        r0 = U(row - i32(1)) * stride + U(3) * U(column - i32(1))
+        r1 = r0 + stride
+        r2 = r1 + stride
+        a, b, c, d, e, f, g, h, i, j, k, m = mixed(source, (r0, r1, r2, r2 + stride), down, 12)
     else:  # at the rim the outer neighbours are the rim itself
-        last = i32(width - 1)
-        at = U(3) * U(min(max(column - i32(1), i32(0)), last))
+        r0 = U(cell(row - i32(1), height)) * stride
+        r1 = U(cell(row, height)) * stride
+        r2 = U(cell(row + i32(1), height)) * stride
+        r3 = U(cell(row + i32(2), height)) * stride
+        at = U(3) * U(cell(column - i32(1), width))
         a, b, c = mixed(source, (r0 + at, r1 + at, r2 + at, r3 + at), down, 3)
-        at = U(3) * U(min(max(column, i32(0)), last))
+        at = U(3) * U(cell(column, width))
         d, e, f = mixed(source, (r0 + at, r1 + at, r2 + at, r3 + at), down, 3)
-        at = U(3) * U(min(max(column + i32(1), i32(0)), last))
+        at = U(3) * U(cell(column + i32(1), width))
         g, h, i = mixed(source, (r0 + at, r1 + at, r2 + at, r3 + at), down, 3)
-        at = U(3) * U(min(max(column + i32(2), i32(0)), last))
+        at = U(3) * U(cell(column + i32(2), width))
         j, k, m = mixed(source, (r0 + at, r1 + at, r2 + at, r3 + at), down, 3)
     red, green = w0 * a + w1 * d + w2 * g + w3 * j, w0 * b + w1 * e + w2 * h + w3 * k
     return red, green, w0 * c + w1 * f + w2 * i + w3 * m
@@ -83,9 +83,7 @@ def matte_at(matte: Any, side: Any, x: Any, y: Any) -> Any:
 
 
 @inlined
-def fetch(
-    source: Any, person: Any, place: Any, sizes: Any, alpha: Any, x: Any, y: Any
-) -> Any:
+def fetch(source: Any, person: Any, place: Any, sizes: Any, alpha: Any, x: Any, y: Any) -> Any:
     """The person's own colour at (x, y) in -1..1 of the crop, where the matte is `alpha`, 0..1."""
     height, width, cells = sizes
     column, row = mixed(place, (U(0), U(2), U(4)), (x, y, f32(1)), 2)
@@ -138,7 +136,7 @@ def paint(layers: Any, seen: Any, behind: Any, result: Any, opacity: Any) -> Non
         seen: the source [H, 3 W] and its matte [S, S], bytes, and [3, 2] the place of a
             position (x, y, 1) in the crop.
         behind: [1, 3] or [T, 3 T], 0..1.
-        opacity: where it is [T, T] and not empty it is filled as well, and the colours are straight.
+        opacity: where it is [T, T] and not empty it is filled as well, and colours are straight.
     """
     picture, own, other, tone, person = layers
     source, matte, place = seen

@@ -24,7 +24,6 @@ from tpvideo.stages.backdrop import Backdrop, Plain
 from tpvideo.stages.cut import has_kernel
 from tpvideo.stages.detail import Seen, sharpen
 from tpvideo.stages.edited_detail import EditedView, unchanged
-from tpvideo.stages.fused_detail import painted, planes_of, sharpened
 from tpvideo.stages.head_memory import recalled
 from tpvideo.stages.invert import in_precision
 from tpvideo.stages.memory import Halving
@@ -239,12 +238,14 @@ class NovelView(Stage[Inverted, Rendered]):
             surface = (colours, alphas, target, crops, mattes, cameras)
             sources = [source_of(rgb, face, self.size) for rgb, face in seen]
             if self.device.type == "cpu" and has_kernel():
+                from tpvideo.stages import fused_detail  # numba takes half a second to load
+
                 behind = [self._behind(*each) for each in seen] if self.backdrop else None
                 if edited is None:
-                    planes = sharpened(*surface, known)
+                    planes = fused_detail.sharpened(*surface, known)
                 else:
-                    planes = planes_of(sharpen(*surface, edited, known))
-                return painted(planes, sources, behind, self.size)
+                    planes = fused_detail.planes_of(sharpen(*surface, edited, known))
+                return fused_detail.painted(planes, sources, behind, self.size)
             colours, alphas = paint(sharpen(*surface, edited, known), sources, self.size)
         else:
             colours, alphas = self._resize(colours, alphas)
