@@ -147,7 +147,7 @@ def sharpen(
         seen = (coarse, coarse + correction, opaque, trust)
         then = _recall(recalled, points, normals, toward, *seen)
         correction = correction + enlarged(then, side)
-    same = enlarged(_sameness(target.labels, source_labels), side) * _inside(own.grid)
+    same = enlarged(sameness(target.labels, source_labels), side) * _inside(own.grid)
     hull = _hull(points, toward, source_labels, small)
     if edited is not None:
         kept = edited.at(side)
@@ -257,7 +257,7 @@ def _inside(grid: Tensor) -> Tensor:
     return (20 * least).clamp(0, 1)[:, None]
 
 
-def _sameness(labels: Tensor, source_labels: Tensor) -> Tensor:
+def sameness(labels: Tensor, source_labels: Tensor) -> Tensor:
     """[B, 1, rows, 1] 1 where the new camera looks along the source's, 0 where it looks elsewhere:
     what a camera sees it shows as it is, hair and rim too, and needs no surface for it."""
     along, source_along = (_by_row(each)[..., 2:11:4] for each in (labels, source_labels))

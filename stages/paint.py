@@ -1,7 +1,7 @@
 """Lay the layers of a picture with detail together, for every pixel.
 
-`paint` is the plain version and runs anywhere; on a CPU with numba `paint_on` runs the same as one
-compiled loop that passes over what is empty (paint_kernel.py).
+This is the plain version, which runs anywhere; on a CPU with numba fused_detail.py runs the same as
+one compiled loop that passes over what is empty.
 """
 
 from __future__ import annotations
@@ -110,40 +110,3 @@ def _fetched(layers: Layers, sources: Sequence[Source], positions: Tensor) -> Te
         sharp = look_up(picture, grid[None], "bicubic")
         found.append(torch.cat([torch.where(alpha > SOLID, sharp, soft), alpha], dim=1))
     return torch.cat(found)
-
-
-def paint_on(
-    layers: Layers, sources: Sequence[Source], behind: Sequence[Tensor] | None, size: int
-) -> list[tuple[Image, Image | None]]:
-    """The finished pictures [size, size, 3] before what is behind them, by the compiled loop.
-
-    Args:
-        layers: on the CPU.
-        sources: as for `paint`.
-        behind: B pictures [3, 1, 1] or [3, size, size], 0..1; None gives straight colours and
-            their opacity [size, size].
-    """
-    from tpvideo.stages import paint_kernel
-
-    finished: list[tuple[Image, Image | None]] = []
-    for index, source in enumerate(sources):
-        picture = torch.cat([layers.picture[index], layers.alphas[index]])
-        back = torch.zeros(3, 1, 1) if behind is None else behind[index]
-        parts = (picture, layers.own[index], layers.other[index], layers.person[index], back)
-        rgb = np.empty((size, size, 3), np.uint8)
-        opacity = np.empty((size, size) if behind is None else (0, 0), np.uint8)
-        paint_kernel.paint(
-            *(_last(part) for part in parts),
-            np.ascontiguousarray(source.picture),
-            np.ascontiguousarray(source.matte),
-            source.place.astype(np.float32),
-            rgb,
-            opacity,
-        )
-        finished.append((rgb, opacity if behind is None else None))
-    return finished
-
-
-def _last(values: Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
-    """[H, W, C] of [C, H, W], in that order in memory."""
-    return values.permute(1, 2, 0).contiguous().numpy()

@@ -30,7 +30,7 @@ from tpvideo.stages.memory import Halving
 from tpvideo.stages.neck import turned_labels
 from tpvideo.stages.networks.generator import View, as_image
 from tpvideo.stages.networks.triplanenet import TriPlaneNet
-from tpvideo.stages.paint import crop_at, paint, paint_on, source_of
+from tpvideo.stages.paint import crop_at, paint, source_of
 from tpvideo.stages.replay import notices_of, replayed
 from tpvideo.stages.surroundings import room_at
 
@@ -238,12 +238,18 @@ class NovelView(Stage[Inverted, Rendered]):
             crops, mattes = [face.crop for face in faces], [face.alpha for face in faces]
             cameras = pixels.to_rows([face.camera for face in faces], self.device)
             known = recalled([item.head for item in items if item.head], faces, self.device)
-            layers = sharpen(colours, alphas, target, crops, mattes, cameras, edited, known)
+            surface = (colours, alphas, target, crops, mattes, cameras)
             sources = [source_of(rgb, face, self.size) for rgb, face in seen]
             if self.device.type == "cpu" and has_kernel():
+                from tpvideo.stages import fused_detail  # numba takes half a second to load
+
                 behind = [self._behind(*each) for each in seen] if self.backdrop else None
-                return paint_on(layers, sources, behind, self.size)
-            colours, alphas = paint(layers, sources, self.size)
+                if edited is None:
+                    planes = fused_detail.sharpened(*surface, known)
+                else:
+                    planes = fused_detail.planes_of(sharpen(*surface, edited, known))
+                return fused_detail.painted(planes, sources, behind, self.size)
+            colours, alphas = paint(sharpen(*surface, edited, known), sources, self.size)
         else:
             colours, alphas = self._resize(colours, alphas)
         if self.backdrop is None:

@@ -12,11 +12,10 @@ from tiny import labels
 from torch import Tensor
 
 from tpvideo.stages import geometry
-from tpvideo.stages.cut import has_kernel
 from tpvideo.stages.detail import Recalled, Seen, sharpen
 from tpvideo.stages.face import cut_face
 from tpvideo.stages.networks.volume import camera_rays
-from tpvideo.stages.paint import of_crop, paint, paint_on, source_of
+from tpvideo.stages.paint import of_crop, paint, source_of
 from tpvideo.stages.pixels import to_images, to_tensor
 
 SIDE, CROP, RAW = 64, 128, 32
@@ -236,37 +235,6 @@ def test_the_rim_of_a_head_keeps_none_of_what_is_behind_it() -> None:
     rendered = coarse(truth)
     result, _ = finished(rendered, OPAQUE, target, crop, mattes, source.labels, SIDE)
     assert (result[:, 0] - rendered[:, 0])[INNER].max() < 0.35
-
-
-@pytest.mark.skipif(not has_kernel(), reason="needs numba")
-@pytest.mark.parametrize("yaw", [0.3, 0.06, 0.0])
-@pytest.mark.parametrize("case", ["whole", "with a rim", "beside the head"])
-def test_the_compiled_loop_paints_what_the_plain_one_does(case: str, yaw: float) -> None:
-    crop, truth, target, source = scene(yaw)
-    mattes, opaque = SOLID.clone(), OPAQUE.clone()
-    if case == "with a rim":
-        mattes[..., CROP // 2 :] = torch.linspace(1, 0, CROP // 2)
-    if case == "beside the head":
-        opaque[..., 40:] = 0
-    images, masks = to_images(crop * 2 - 1), to_images(mattes * 2 - 1)
-    layers = sharpen(coarse(truth) * opaque, opaque, target, images, masks, source.labels)
-    sources = [of_crop(*each) for each in zip(images, masks, strict=True)]
-    colours, alphas = paint(layers, sources, 96)
-    generator = torch.Generator().manual_seed(1)
-    for shape in ((3, 1, 1), (3, 96, 96)):
-        behind = torch.rand(shape, generator=generator)
-        (expected,) = to_images((colours + (1 - alphas) * behind) * 2 - 1)
-        ((result, _),) = paint_on(layers, sources, [behind], 96)
-        # A level at most: pixels whose trust or share stands at its threshold.
-        difference = abs(result.astype(int) - expected.astype(int))
-        assert difference.max() <= 3
-        assert difference.mean() < 0.2
-    ((straight, opacity),) = paint_on(layers, sources, None, 96)
-    assert opacity is not None
-    (expected,) = to_images(alphas * 2 - 1)
-    assert abs(opacity.astype(int) - expected).max() <= 1
-    (expected,) = to_images(colours * 2 - 1)
-    assert abs(straight * (opacity[..., None] / 255) - expected).max() <= 3
 
 
 def test_a_camera_that_stays_where_it_is_shows_the_source_even_beside_an_empty_volume() -> None:
