@@ -16,6 +16,7 @@ import numpy as np
 from tpvideo.stages.networks.product_kernel import multiply
 from tpvideo.stages.networks.vectors import (
     LANES,
+    begin,
     compiled,
     fma,
     inlined,
@@ -59,17 +60,16 @@ def from_points(a: Any, b: Any, c: Any, d: Any, e: Any, f: Any) -> Any:
 
 @compiled
 def split_patch(
-    source: Any, at: Any, line: Any, channels: Any, scale: Any, shift: Any, points: Any, out: Any,
-    step: Any, room: Any,
+    source: Any, at: Any, line: Any, channels: Any, scaled: Any, scale: Any, shift: Any,
+    points: Any, out: Any, step: Any, room: Any,
 ) -> Any:  # fmt: skip
     """A patch's channels at all points: points[36 of them, `step` apart, from `out` on].
 
     Args:
         source: channels last, from `at` on; `line` numbers from one row to the next.
-        scale, shift: [C] for what is read; empty to leave it as it is.
+        scaled: whether what is read is multiplied by the scale [C] and then shifted by [C].
         room: [PRODUCTS * LANES].
     """
-    scaled = len(scale) > 0
     for c in range(U(0), channels, U(LANES)):
         for row in range(U(PATCH)):
             p = at + row * line + c
@@ -110,11 +110,10 @@ def split_patch(
 
 @compiled
 def copy_patch(
-    picture: Any, height: Any, width: Any, channels: Any, top: Any, left: Any, scale: Any,
-    shift: Any, patch: Any,
+    picture: Any, height: Any, width: Any, channels: Any, top: Any, left: Any, scaled: Any,
+    scale: Any, shift: Any, patch: Any,
 ) -> Any:  # fmt: skip
     """A patch that reaches beyond the picture, scaled, with zeros outside."""
-    scaled = len(scale) > 0
     for row in range(PATCH):
         for column in range(PATCH):
             to = U(row * PATCH + column) * channels
@@ -151,11 +150,11 @@ def join_tile(
         size: (H, W) of the result before its phases are laid side by side.
         outputs: channels of all phases.
         phases: 1, or 4 of a result of twice the sides.
-        after: gain, bias [O / phases], noise [result's pixels] or [0], slopes [O / phases],
-            limit.
+        after: gain, bias [O / phases], whether there is noise and the noise [result's pixels],
+            slopes [O / phases], limit.
     """
     height, width = size
-    gain, bias, noise, slopes, limit = after
+    gain, bias, noisy, noise, slopes, limit = after
     each = outputs // phases
     fold = U(2) if phases == U(4) else U(1)
     down = U(PATCH) * step
@@ -192,21 +191,20 @@ def join_tile(
             )
             pixel = (fold * (y + row) + phase // U(2)) * fold * width + fold * x + phase % U(2)
             n0, n1, n2, n3 = f32(0), f32(0), f32(0), f32(0)
-            many = len(noise) > 0
-            if many:
+            if noisy:
                 n0 = noise[pixel]
             store(result, pixel * each + to, finished(w0, g, b, n0, s, limit))
             if x + U(1) < width:
-                if many:
+                if noisy:
                     n1 = noise[pixel + fold]
                 store(result, (pixel + fold) * each + to, finished(w1, g, b, n1, s, limit))
             if x + U(2) < width:
-                if many:
+                if noisy:
                     n2 = noise[pixel + U(2) * fold]
                 p = (pixel + U(2) * fold) * each + to
                 store(result, p, finished(w2, g, b, n2, s, limit))
             if x + U(3) < width:
-                if many:
+                if noisy:
                     n3 = noise[pixel + U(3) * fold]
                 p = (pixel + U(3) * fold) * each + to
                 store(result, p, finished(w3, g, b, n3, s, limit))
@@ -233,29 +231,34 @@ def convolve(
     height, width = size
     channels, outputs, phases = U(shape[0]), U(shape[1]), U(shape[2])
     first, last, at_once = part
-    points, products, patch = scratch
-    scale, shift = before
-    nothing = scale[:0]
+    source, to_result, kernels = begin(picture), begin(result), begin(weights)
+    points, products, patch = begin(scratch[0]), begin(scratch[1]), begin(scratch[2])
+    scaled, scale, shift = len(before[0]) > 0, begin(before[0]), begin(before[1])
+    gain, bias, noise, slopes, limit = after
+    behind = begin(gain), begin(bias), len(noise) > 0, begin(noise), begin(slopes), limit
     panels = (outputs + U(PANEL - 1)) // U(PANEL)
     wide = panels * U(PANEL)
     point_step, product_step = U(at_once) * channels + LINE, U(at_once) * wide + LINE
     across = (width + TILE - 1) // TILE
-    room = np.empty(PRODUCTS * LANES, f32)
+    own_room = np.empty(PRODUCTS * LANES, f32)
+    room = begin(own_room)
     line = U(width) * channels
     bounds = U(height), U(width)
-    for begin in range(first, last, at_once):
-        count = min(at_once, last - begin)
+    for start in range(first, last, at_once):
+        count = min(at_once, last - start)
         for index in range(count):
-            top = (begin + index) // across * TILE - 1
-            left = (begin + index) % across * TILE - 1
+            top = (start + index) // across * TILE - 1
+            left = (start + index) % across * TILE - 1
             to = U(index) * channels
             if top >= 0 and left >= 0 and top + PATCH <= height and left + PATCH <= width:
                 at = U(top * width + left) * channels
-                split_patch(picture, at, line, channels, scale, shift, points, to, point_step, room)
-            else:
-                copy_patch(picture, height, width, channels, top, left, scale, shift, patch)
                 split_patch(
-                    patch, U(0), U(PATCH) * channels, channels, nothing, nothing, points, to,
+                    source, at, line, channels, scaled, scale, shift, points, to, point_step, room
+                )
+            else:
+                copy_patch(source, height, width, channels, top, left, scaled, scale, shift, patch)
+                split_patch(
+                    patch, U(0), U(PATCH) * channels, channels, False, scale, shift, points, to,
                     point_step, room,
                 )  # fmt: skip
         for product in range(U(PRODUCTS)):
@@ -265,12 +268,12 @@ def convolve(
                 for row in range(U(0), U(count), U(ROWS)):
                     at = product * point_step + row * channels
                     multiply(
-                        points, at, channels, channels, weights, kernel, U(1), U(0), products,
+                        points, at, channels, channels, kernels, kernel, U(1), U(0), products,
                         to + row * wide, wide,
                     )  # fmt: skip
         for index in range(count):
-            y, x = U((begin + index) // across * TILE), U((begin + index) % across * TILE)
+            y, x = U((start + index) // across * TILE), U((start + index) % across * TILE)
             join_tile(
-                products, U(index) * wide, product_step, bounds, y, x, outputs, phases, after, room,
-                result,
+                products, U(index) * wide, product_step, bounds, y, x, outputs, phases, behind,
+                room, to_result,
             )  # fmt: skip

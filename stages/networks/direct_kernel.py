@@ -11,7 +11,17 @@ from typing import Any
 import numpy as np
 
 from tpvideo.stages.networks.product_kernel import multiply
-from tpvideo.stages.networks.vectors import LANES, compiled, fma, least, load, most, splat, store
+from tpvideo.stages.networks.vectors import (
+    LANES,
+    begin,
+    compiled,
+    fma,
+    least,
+    load,
+    most,
+    splat,
+    store,
+)
 from tpvideo.stages.networks.winograd import PANEL, ROWS
 
 f32, U = np.float32, np.uintp
@@ -38,23 +48,27 @@ def convolve(
     """
     width = size[1]
     channels, outputs, side, stride, border = shape
-    rows, products = scratch
-    bias, slopes = after
+    lines, products = begin(scratch[0]), begin(scratch[1])
+    source, finished, kernels = begin(picture), begin(result), begin(weights)
+    scaled, scale, shift = len(before[0]) > 0, begin(before[0]), begin(before[1])
+    bias, slopes = begin(after[0]), begin(after[1])
     across = (width + 2 * border - side) // stride + 1
     panels = (outputs + PANEL - 1) // PANEL
-    wide, line = U(panels * PANEL), U(len(rows) // side)
+    wide, line = U(panels * PANEL), U(len(scratch[0]) // side)
     inputs = U(side * channels)
     for y in range(part[0], part[1]):
         for k in range(side):
+            to = U(k) * line
             fill_row(
-                picture, size, before, stride * y - border + k, border, channels, rows, U(k) * line
-            )
+                source, size, scaled, scale, shift, stride * y - border + k, border, channels,
+                lines, to,
+            )  # fmt: skip
         for panel in range(U(panels)):
             kernel, to = panel * U(side) * inputs * U(PANEL), panel * U(PANEL)
             for x in range(U(0), U(across), U(ROWS)):
                 apart = U(stride * channels)
                 multiply(
-                    rows, x * apart, apart, inputs, weights, kernel, U(side), line, products,
+                    lines, x * apart, apart, inputs, kernels, kernel, U(side), line, products,
                     to + x * wide, wide,
                 )  # fmt: skip
         at = U(y * across) * U(outputs)
@@ -64,22 +78,22 @@ def convolve(
                 for o in range(U(0), U(outputs), U(LANES)):
                     value = load(products, x * wide + o) + load(bias, o)
                     value = fma(least(value, zero), load(slopes, o), most(value, zero))
-                    store(result, at + x * U(outputs) + o, value)
+                    store(finished, at + x * U(outputs) + o, value)
         else:
             for x in range(U(across)):
                 for o in range(U(outputs)):
                     number = products[x * wide + o] + bias[o]
                     share = slopes[o] if number < f32(0) else f32(1)
-                    result[at + x * U(outputs) + o] = number * share
+                    finished[at + x * U(outputs) + o] = number * share
 
 
 @compiled
 def fill_row(
-    picture: Any, size: Any, before: Any, y: Any, border: Any, channels: Any, rows: Any, to: Any
-) -> Any:
+    picture: Any, size: Any, scaled: Any, scale: Any, shift: Any, y: Any, border: Any,
+    channels: Any, rows: Any, to: Any,
+) -> Any:  # fmt: skip
     """A row of the picture, scaled, with zeros beside it, and zeros alone beyond the picture."""
     height, width = size
-    scale, shift = before
     if y < 0 or y >= height:
         for i in range(U((width + 2 * border) * channels)):
             rows[to + i] = f32(0)
@@ -89,7 +103,7 @@ def fill_row(
         rows[to + U((border + width) * channels) + i] = f32(0)
     at, to = U(y * width * channels), to + U(border * channels)
     count = U(channels)
-    if len(scale) == 0:
+    if not scaled:
         for i in range(U(width) * count):
             rows[to + i] = picture[at + i]
         return

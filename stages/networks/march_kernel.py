@@ -14,6 +14,7 @@ from numpy.polynomial import Chebyshev, Polynomial
 from tpvideo.stages.networks.product_kernel import multiply
 from tpvideo.stages.networks.vectors import (
     LANES,
+    begin,
     compiled,
     fma,
     inlined,
@@ -30,9 +31,6 @@ from tpvideo.stages.networks.winograd import PANEL, ROWS
 
 f32 = np.float32
 U = np.uintp
-HIDDEN, INVISIBLE, EMPTY = f32(1e-4), f32(1e-4), f32(1e-3)
-"""Light let through that is not worth looking further, share of a ray that is not worth a colour,
-opacity of a ray that has met nothing."""
 RAYS_AT_ONCE = 16
 """Rays whose hidden layers are kept together: a few hundred samples fit the second cache."""
 NOTHING = f32(1e-5)
@@ -177,27 +175,31 @@ def decode(
         slots: [count] where in `hidden` [slots * K] and `sigmas` [slots] the results go.
         room: for the features of ROWS points and what becomes of them.
     """
-    weights, biases, density, density_bias = decoder[:4]
-    rows, products = room
-    units = U(len(biases))
-    channels = U(len(weights)) // units
-    for begin in range(0, count, ROWS):
-        few = U(min(ROWS, count - begin))
+    units = U(len(decoder[1]))
+    channels = U(len(decoder[0])) // units
+    weights, biases, density = begin(decoder[0]), begin(decoder[1]), begin(decoder[2])
+    rows, products = begin(room[0]), begin(room[1])
+    hiddens, density_bias = begin(hidden), f32(decoder[3])
+    table, side, box, axes = volume
+    space = begin(table), side, box, begin(axes)
+    places = begin(points)
+    for start in range(0, count, ROWS):
+        few = U(min(ROWS, count - start))
         for row in range(few):
-            look_up(volume, channels, points, U(3) * (U(begin) + row), rows, row * channels)
+            look_up(space, channels, places, U(3) * (U(start) + row), rows, row * channels)
         for panel in range(U(0), units, U(PANEL)):
             multiply(
                 rows, U(0), channels, channels, weights, panel * channels, U(1), U(0), products,
                 panel, units,
             )  # fmt: skip
         for row in range(few):
-            slot = U(slots[U(begin) + row])
+            slot = U(slots[U(start) + row])
             sigma = splat(f32(0))
             for k in range(U(0), units, U(LANES)):
                 value = softplus_lanes(load(products, row * units + k) + load(biases, k))
-                store(hidden, slot * units + k, value)
+                store(hiddens, slot * units + k, value)
                 sigma = fma(value, load(density, k), sigma)
-            sigmas[slot] = total(sigma) + f32(density_bias)
+            sigmas[slot] = total(sigma) + density_bias
 
 
 @compiled
@@ -260,24 +262,24 @@ def paint(
     hidden: Any, slots: Any, shares: Any, count: Any, decoder: Any, room: Any, features: Any
 ) -> Any:
     """features = sum of the shares times the colours of their samples."""
-    weights, biases = decoder[4:]
-    rows, products = room
-    units, channels = U(len(decoder[1])), U(len(biases))
+    weights, biases = begin(decoder[4]), begin(decoder[5])
+    rows, products, hiddens = begin(room[0]), begin(room[1]), begin(hidden)
+    units, channels = U(len(decoder[1])), U(len(decoder[5]))
     wide = (channels + U(PANEL - 1)) // U(PANEL) * U(PANEL)
     for c in range(channels):
         features[c] = f32(0)
-    for begin in range(0, count, ROWS):
-        few = U(min(ROWS, count - begin))
+    for start in range(0, count, ROWS):
+        few = U(min(ROWS, count - start))
         for row in range(few):
-            at = U(slots[U(begin) + row]) * units
+            at = U(slots[U(start) + row]) * units
             for k in range(U(0), units, U(LANES)):
-                store(rows, row * units + k, load(hidden, at + k))
+                store(rows, row * units + k, load(hiddens, at + k))
         for panel in range(U(0), wide, U(PANEL)):
             multiply(
                 rows, U(0), units, units, weights, panel * units, U(1), U(0), products, panel, wide
             )
         for row in range(few):
-            share = shares[U(begin) + row]
+            share = shares[U(start) + row]
             for c in range(channels):
                 colour = sigmoid(products[row * wide + c] + biases[c]) * f32(1.002) - f32(0.001)
                 features[c] += share * colour
@@ -285,8 +287,9 @@ def paint(
 
 @compiled
 def march(
-    volume: Any, decoder: Any, rays: Any, depths: Any, extra: Any, gain: Any, results: Any
-) -> Any:
+    volume: Any, decoder: Any, rays: Any, depths: Any, extra: Any, gain: Any, skips: Any,
+    results: Any,
+) -> Any:  # fmt: skip
     """Render rays.
 
     Args:
@@ -295,10 +298,13 @@ def march(
         depths: [N] of the coarse samples.
         extra: how many importance samples follow.
         gain: factor on the density.
+        skips: light let through that is not worth looking further, share of a ray that is not
+            worth a colour, opacity of a ray that has met nothing and gets no importance samples.
         results: features [R, F] or [R, 0], depths [R], opacities [R], to be filled.
     """
     features, seen, alphas = results
     gain = f32(gain)
+    hidden_at, invisible, empty = skips
     coarse, every = len(depths), len(depths) + extra
     units = len(decoder[1])
     channels, wide = len(decoder[0]) // units, max(units, len(decoder[4]) // units)
@@ -313,22 +319,22 @@ def march(
     ordered, order = np.empty(every, f32), np.empty(every, np.int64)
     along, stopped = np.empty(every, f32), np.empty(every, f32)
     shares, shown = np.empty(every, f32), np.empty(every, np.int64)
-    for begin in range(0, len(rays), RAYS_AT_ONCE):
-        group = min(RAYS_AT_ONCE, len(rays) - begin)
+    for first in range(0, len(rays), RAYS_AT_ONCE):
+        group = min(RAYS_AT_ONCE, len(rays) - first)
         passed[:] = f32(1)
         weights[:] = f32(0)
         for start in range(0, coarse, STRIDE):
             end, count = min(start + STRIDE, coarse), 0
             for i in range(group):
-                if passed[i] >= HIDDEN:
+                if passed[i] >= hidden_at:
                     count = queue(
-                        rays[begin + i], depths, start, end, i * every, points, slots, count
+                        rays[first + i], depths, start, end, i * every, points, slots, count
                     )
             if count == 0:
                 break
             decode(volume, decoder, points, slots, count, room, hidden, sigmas)
             for i in range(group):
-                if passed[i] < HIDDEN:
+                if passed[i] < hidden_at:
                     continue
                 known[i] = end
                 for m in range(max(start, 1), end):
@@ -339,12 +345,12 @@ def march(
         count = 0
         for i in range(group):
             added[i] = 0
-            if extra and f32(1) - passed[i] > EMPTY:
+            if extra and f32(1) - passed[i] > empty:
                 importance(depths, weights[i], cdf, further[i])
                 while added[i] < extra and further[i, added[i]] <= depths[known[i] - 1]:
                     added[i] += 1
                 slot = i * every + coarse
-                count = queue(rays[begin + i], further[i], 0, added[i], slot, points, slots, count)
+                count = queue(rays[first + i], further[i], 0, added[i], slot, points, slots, count)
         if count:
             decode(volume, decoder, points, slots, count, room, hidden, sigmas)
         for i in range(group):
@@ -370,10 +376,10 @@ def march(
                     reach += weight * (ordered[m] + ordered[m - 1]) * f32(0.5)
                 share = (before + weight) * f32(0.5)  # of the sample between two intervals
                 before = weight
-                if share > INVISIBLE:
+                if share > invisible:
                     shares[visible], shown[visible] = share, order[m - 1]
                     visible += 1
-            ray = begin + i
+            ray = first + i
             alphas[ray] = alpha
             seen[ray] = (
                 min(max(reach / alpha, depths[0]), farthest) if alpha > NOTHING else farthest

@@ -8,7 +8,7 @@ import numpy as np
 
 from tpvideo.stages.networks.march_kernel import sigmoid
 from tpvideo.stages.networks.product_kernel import multiply
-from tpvideo.stages.networks.vectors import compiled
+from tpvideo.stages.networks.vectors import begin, compiled
 from tpvideo.stages.networks.winograd import PANEL, ROWS
 
 f32, U = np.float32, np.uintp
@@ -31,39 +31,41 @@ def add_colours(
         result: [H * W * K].
     """
     height, width = size
-    tail, products, doubled = scratch
+    tail, products, doubled = begin(scratch[0]), begin(scratch[1]), begin(scratch[2])
+    source, finished, small = begin(x), begin(result), begin(image)
+    kernels, biases = begin(weights), begin(bias)
     kinds, channels = U(len(bias)), U(len(x) // (height * width))
     panels = (kinds + U(PANEL - 1)) // U(PANEL)
     wide = panels * U(PANEL)
     limit = f32(limit)
     for y in range(height):
-        for begin in range(0, width, ROWS):
-            at = U(y * width + begin) * channels
-            whole = begin + ROWS <= width
+        for start in range(0, width, ROWS):
+            at = U(y * width + start) * channels
+            whole = start + ROWS <= width
             if not whole:
-                for c in range(U(width - begin) * channels):
-                    tail[c] = x[at + c]
+                for c in range(U(width - start) * channels):
+                    tail[c] = source[at + c]
             for panel in range(U(0), wide, U(PANEL)):
-                to = U(begin) * wide + panel
+                to = U(start) * wide + panel
                 if whole:
                     multiply(
-                        x, at, channels, channels, weights, panel * channels, U(1), U(0), products,
-                        to, wide,
+                        source, at, channels, channels, kernels, panel * channels, U(1), U(0),
+                        products, to, wide,
                     )  # fmt: skip
                 else:
                     multiply(
-                        tail, U(0), channels, channels, weights, panel * channels, U(1), U(0),
+                        tail, U(0), channels, channels, kernels, panel * channels, U(1), U(0),
                         products, to, wide,
                     )  # fmt: skip
         line = U(y * width) * kinds
         for pixel in range(U(width)):
             at, to = pixel * wide, line + pixel * kinds
             for k in range(kinds):
-                value = products[at + k] + bias[k]
-                result[to + k] = min(max(value, -limit), limit)
+                value = products[at + k] + biases[k]
+                finished[to + k] = min(max(value, -limit), limit)
         if len(image):
-            double_rows(image, y, size, kinds, doubled)
-            add_doubled(doubled, U(width // 2), kinds, result, line)
+            double_rows(small, y, size, kinds, doubled)
+            add_doubled(doubled, U(width // 2), kinds, finished, line)
 
 
 @compiled

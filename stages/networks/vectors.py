@@ -88,7 +88,7 @@ def _loader(kind: VectorType) -> Any:
 
 @instruction
 def store(typing: Any, array: Any, at: Any, vector: Any) -> Any:
-    """array[at : at + lanes] = vector, of a contiguous array."""
+    """The numbers from `at` on become those of the vector."""
 
     def lower(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         place = _address(context, builder, signature, values, vector)
@@ -115,7 +115,7 @@ def _splatter(kind: VectorType) -> Any:
 
 
 load, load_wide = _loader(NARROW), _loader(WIDE)
-"""(contiguous array, index) -> the numbers from there on."""
+"""(where numbers begin, index) -> those from there on."""
 splat, splat_wide = _splatter(NARROW), _splatter(WIDE)
 """A number -> a vector of it."""
 
@@ -164,8 +164,18 @@ def total(typing: Any, vector: Any) -> Any:
     return types.float32(vector), lower
 
 
+@instruction
+def begin(typing: Any, array: Any) -> Any:
+    """Where the numbers of a contiguous array begin: what inner functions take in its place, since
+    every call counts the users of an array by atomic instructions. The caller keeps the array."""
+
+    def lower(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        return context.make_array(array)(context, builder, values[0]).data
+
+    return types.CPointer(array.dtype)(array), lower
+
+
 def _address(context: Any, builder: Any, signature: Any, values: Any, kind: Any) -> Any:
-    array = context.make_array(signature.args[0])(context, builder, values[0])
-    place = builder.gep(array.data, [values[1]])
+    place = builder.gep(values[0], [values[1]])
     whole = ir.VectorType(ir.FloatType(), kind.lanes)
     return builder.bitcast(place, whole.as_pointer())
