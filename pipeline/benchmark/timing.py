@@ -109,8 +109,8 @@ def time_stages(film: Path, settings: Settings, networks: app.Networks) -> Itera
             walls.append(time.perf_counter() - (wall if counts else begun))
             cpus.append(time.process_time() - cpu)
             counts.append(len(part))
-        gflop = _gflop(stage, items[: stage.batch])
         results += stage.flush()
+        gflop = _gflop(stage, items[: stage.batch])
         stage.close()
         yield _stage_time(stage.name, walls, cpus, counts, gflop, ceiling, by_clock=on_gpu)
         items = results
