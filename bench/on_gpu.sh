@@ -33,7 +33,7 @@ part() { # NAME LIMIT COMMAND...
     timeout -k 10 "$limit" "$@" >"$out/$name.txt" 2>&1
     ended=$?
     printf '%-22s %-9s %4d s\n' "$name" \
-        "$([ $ended = 0 ] && echo done || ([ $ended = 124 ] && echo 'too long' || echo "failed $ended"))" \
+        "$([ $ended = 0 ] && echo done || ([ $ended = 124 -o $ended = 137 ] && echo 'too long' || echo "failed $ended"))" \
         $((SECONDS - began)) | tee -a "$out/summary.txt"
 }
 
@@ -70,7 +70,7 @@ for model in $models; do
     part "profile-$name" 90 "$python" bench/profile_run.py --device "$device" --model "$model" \
         --batches "${BATCHES:-8}" --json "$out/profile-$name.json"
     for preset in fast balanced; do
-        part "live-$name-$preset" 60 "$python" -m tpvideo live --camera samples/talk.mp4 --loop --yaw -0.3 \
+        part "live-$name-$preset" 90 "$python" -m tpvideo live --camera samples/talk.mp4 --loop --yaw -0.3 \
             --preset $preset --model "$model" --device "$device" --seconds "$seconds" \
             --record "$work/live.mp4" --overwrite
     done

@@ -8,6 +8,7 @@ only samples that show get colours; here for blocks of neighbouring rays.
 from __future__ import annotations
 
 import logging
+from functools import cache
 from importlib.util import find_spec
 
 import torch
@@ -38,8 +39,14 @@ def march_for(generator: Generator) -> Marcher | None:
     reason = _why_not(generator)
     if reason is None:
         return TritonMarch(generator)
-    log.warning("rays are marched without Triton, more slowly: %s", reason)
+    _tell(reason)
     return None
+
+
+@cache
+def _tell(reason: str) -> None:
+    """Once for a process, however many films it makes."""
+    log.warning("rays are marched without Triton, more slowly: %s", reason)
 
 
 def _why_not(generator: Generator) -> str | None:
