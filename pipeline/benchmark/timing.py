@@ -21,6 +21,7 @@ from tpvideo.pipeline.config import Settings
 from tpvideo.pipeline.metrics import Report
 from tpvideo.pipeline.runner import Flow
 from tpvideo.pipeline.stage import Stage
+from tpvideo.stages.networks.tally import tallied
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +39,11 @@ class StageTime:
     latency_ms: tuple[float, float, float]
     """50th, 95th and 99th percentile of the time from handing over a batch to its last frame."""
     gflop: float
-    """A frame, of convolutions and matrix products in torch; other arithmetic is not counted."""
+    """A frame, of convolutions and matrix products in their plain form; other arithmetic is not
+    counted."""
     ceiling_share: float
-    """Those over what the processor can do in the time it worked, or a GPU by the clock, 0..1."""
+    """Those over what the processor can do in the time it worked, or a GPU by the clock: 0..1, and
+    above 1 where Winograd's algorithm does with less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,9 +205,9 @@ def _gflop(stage: Stage[Any, Any], items: Sequence[Any]) -> float:
     """A frame."""
     fused = {torch.ops.mkldnn._convolution_pointwise: _conv_flops}
     counter = FlopCounterMode(display=False, custom_mapping=fused)
-    with counter:
+    with counter, tallied() as in_loops:
         list(stage.process(items))
-    return float(counter.get_total_flops()) / len(items) / 1e9
+    return float(counter.get_total_flops() + sum(in_loops)) / len(items) / 1e9
 
 
 def _conv_flops(x: torch.Size, weight: torch.Size, *_: Any, out_shape: torch.Size) -> int:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tpvideo.stages.networks.tally import note
 from tpvideo.stages.networks.winograd import NOTHING, PANEL, ROWS, numbers
 
 
@@ -47,6 +48,7 @@ def added_colours(
     pictures = x.permute(0, 2, 3, 1).contiguous().numpy()
     batch, height, width, channels = pictures.shape
     result = np.empty((batch, height, width, len(bias)), np.float32)
+    note(2 * result.size * channels)
     weights = weights.expand(batch, *weights.shape[1:])
     small = None if image is None else image.permute(0, 2, 3, 1).contiguous()
     room = (

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from tpvideo.stages.networks.compiled_pixels import panels
+from tpvideo.stages.networks.tally import note
 from tpvideo.stages.networks.winograd import (
     NOTHING,
     PANEL,
@@ -61,6 +62,7 @@ class Direct:
         beyond = 2 * self.border - self.side
         down, across = ((extent + beyond) // self.stride + 1 for extent in (height, width))
         result = np.empty((batch, down, across, self.outputs), np.float32)
+        note(2 * result.size * self.side**2 * self.inputs)
         before = (NOTHING, NOTHING)
         if scale is not None and shift is not None:
             before = numbers(scale), numbers(shift)

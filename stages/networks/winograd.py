@@ -17,6 +17,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tpvideo.stages.networks.tally import note
+
 Floats = NDArray[np.float32]
 CHANNELS = 8
 """Channel counts are multiples of it."""
@@ -70,6 +72,7 @@ class Winograd:
         """
         pictures = x.permute(0, 2, 3, 1).contiguous().numpy()
         batch, height, width, _ = pictures.shape
+        note(18 * batch * height * width * self.inputs * self.outputs)
         each, fold = self.outputs // self.phases, 2 if self.phases == 4 else 1
         result = np.empty((batch, fold * height, fold * width, each), np.float32)
         scales = None if scale is None else scale.expand(batch, -1)
