@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from tpvideo.stages.networks.direct import Direct
 from tpvideo.stages.networks.fused_conv import activations_behind
-from tpvideo.stages.networks.winograd import Winograd, can_convolve
+from tpvideo.stages.networks.winograd import Floats, Winograd, can_convolve, numbers
 
 Activation = nn.LeakyReLU | nn.PReLU
 """Those that are linear on either side of 0."""
@@ -39,15 +39,15 @@ class CompiledConv(nn.Module):
             if is_same and can_convolve(conv.weight)
             else Direct(conv.weight, stride, border)
         )
-        self.bias = conv.bias
-        self.slopes = slopes_of(behind, conv.out_channels)
-        self.scale: Tensor | None = None
-        self.shift: Tensor | None = None
+        self.bias = None if conv.bias is None else numbers(conv.bias)
+        self.slopes = numbers(slopes_of(behind, conv.out_channels))
+        self.scale: Floats | None = None
+        self.shift: Floats | None = None
         if before is not None:
             assert before.running_mean is not None and before.running_var is not None
             scale = (before.weight * torch.rsqrt(before.running_var + before.eps)).detach()
-            self.scale = scale[None]
-            self.shift = (before.bias - before.running_mean * scale).detach()
+            self.scale = numbers(scale)
+            self.shift = numbers(before.bias - before.running_mean * scale)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, I, H, W] -> [B, O, H', W']."""

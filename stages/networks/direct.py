@@ -36,21 +36,22 @@ class Direct:
         self.stride, self.border = stride, border
         flat = weight.detach().permute(0, 2, 3, 1).reshape(self.outputs, -1)  # [O, k * k * I]
         self.weights = numbers(panels(flat))
+        self._ones = np.ones(self.outputs, np.float32)
 
     def __call__(
         self,
         x: Tensor,
         *,
-        scale: Tensor | None = None,
-        shift: Tensor | None = None,
-        bias: Tensor | None = None,
-        slopes: Tensor | float = 1.0,
+        scale: Floats | None = None,
+        shift: Floats | None = None,
+        bias: Tensor | Floats | None = None,
+        slopes: Floats | float = 1.0,
     ) -> Tensor:
         """activation((x scale + shift) * w + bias).
 
         Args:
             x: [B, I, H, W] float32.
-            scale: [1, I]; shift: [I]; of the picture, not of the zeros around it.
+            scale, shift: [I]; of the picture, not of the zeros around it.
             bias: [O].
             slopes: [O], or of all channels, of the activation below 0; 1 is no activation.
 
@@ -65,10 +66,10 @@ class Direct:
         note(2 * result.size * self.side**2 * self.inputs)
         before = (NOTHING, NOTHING)
         if scale is not None and shift is not None:
-            before = numbers(scale), numbers(shift)
-        ones = np.ones(self.outputs, np.float32)
-        biases = 0 * ones if bias is None else numbers(bias)
-        after = biases, ones * np.float32(slopes) if isinstance(slopes, float) else numbers(slopes)
+            before = scale, shift
+        biases = 0 * self._ones if bias is None else numbers(bias)
+        bent = self._ones * np.float32(slopes) if isinstance(slopes, float) else slopes
+        after = biases, bent
         shape = self.inputs, self.outputs, self.side, self.stride, self.border
         for picture, finished in zip(pictures, result, strict=True):
 

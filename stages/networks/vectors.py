@@ -14,9 +14,11 @@ from typing import Any
 
 from llvmlite import ir
 from numba import extending as _extending
-from numba import njit, types
+from numba import njit
+from numba import types as _types
 
-extending: Any = _extending  # has no types
+extending: Any = _extending
+types: Any = _types
 LANES = 8
 """Numbers in a narrow vector; wide ones have twice as many."""
 

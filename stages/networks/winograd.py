@@ -45,24 +45,26 @@ class Winograd:
         self.at_once = min(96, max(24, 3 * self.inputs // 16 // 6 * 6))
         each = self.outputs // phases
         self._ones, self._zeros = np.ones(each, np.float32), np.zeros(each, np.float32)
+        self._no_shift = np.zeros(self.inputs, np.float32)
 
     def __call__(
         self,
         x: Tensor,
         *,
-        scale: Tensor | None = None,
-        shift: Tensor | None = None,
+        scale: Tensor | Floats | None = None,
+        shift: Floats | None = None,
         gain: Tensor | None = None,
-        bias: Tensor | None = None,
+        bias: Tensor | Floats | None = None,
         noise: Tensor | None = None,
-        slopes: Tensor | float = 1.0,
+        slopes: Floats | float = 1.0,
         limit: float = float("inf"),
     ) -> Tensor:
         """max(min(activation((x scale + shift) * w gain + bias + noise), limit), -limit).
 
         Args:
             x: [B, I, H, W] float32.
-            scale: [1 or B, I]; shift: [I]; of the picture, not of the zeros around it.
+            scale: [1 or B, I] or numbers [I]; shift: [I]; of the picture, not of the zeros around
+                it.
             gain: [1 or B, O']; bias: [O'], with O' = O / phases.
             noise: [H', W'] of the result.
             slopes: [O'], or of all channels, of the activation below 0; 1 is no activation.
@@ -75,20 +77,17 @@ class Winograd:
         note(18 * batch * height * width * self.inputs * self.outputs)
         each, fold = self.outputs // self.phases, 2 if self.phases == 4 else 1
         result = np.empty((batch, fold * height, fold * width, each), np.float32)
-        scales = None if scale is None else scale.expand(batch, -1)
-        gains = None if gain is None else gain.expand(batch, -1)
-        shifts = np.zeros(self.inputs, np.float32) if shift is None else numbers(shift)
+        scales, gains = _each(scale, batch, NOTHING), _each(gain, batch, self._ones)
+        shifts = self._no_shift if shift is None else shift
         biases = self._zeros if bias is None else numbers(bias)
         noises = NOTHING if noise is None else numbers(noise)
-        bent = self._ones * np.float32(slopes) if isinstance(slopes, float) else numbers(slopes)
+        bent = self._ones * np.float32(slopes) if isinstance(slopes, float) else slopes
         for index in range(batch):
-            before = (NOTHING, NOTHING) if scales is None else (numbers(scales[index]), shifts)
-            factors = self._ones if gains is None else numbers(gains[index])
             self._convolve(
                 pictures[index].reshape(-1),
                 (height, width),
-                before,
-                (factors, biases, noises, bent, np.float32(limit)),
+                (scales[index], shifts),
+                (gains[index], biases, noises, bent, np.float32(limit)),
                 result[index].reshape(-1),
             )
         return torch.from_numpy(result).permute(0, 3, 1, 2)
@@ -143,8 +142,17 @@ def transformed(weight: NDArray[np.float64]) -> Floats:
     return np.ascontiguousarray(split.transpose(0, 2, 1, 3))
 
 
-def numbers(values: Tensor) -> Floats:
+def _each(values: Tensor | Floats | None, batch: int, none: Floats) -> Sequence[Floats]:
+    """Those of every picture: rows of [1 or B, C], or what all share."""
+    if values is None or isinstance(values, np.ndarray):
+        return [none if values is None else values] * batch
+    return [numbers(row) for row in values.expand(batch, -1)]
+
+
+def numbers(values: Tensor | Floats) -> Floats:
     """The same memory, flat."""
+    if isinstance(values, np.ndarray):
+        return values
     flat: Floats = values.detach().contiguous().numpy().reshape(-1)
     return flat
 

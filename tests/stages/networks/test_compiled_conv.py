@@ -41,8 +41,9 @@ def test_winograd_computes_a_convolution_and_all_that_is_around_it(
     gain, bias = torch.rand(batch, each) + 0.5, torch.randn(each)
     noise, slopes = torch.randn(fold * height, fold * width), 2 * torch.rand(each) - 0.5
     found = Winograd(weight, phases)(
-        x, scale=scale, shift=shift, gain=gain, bias=bias, noise=noise, slopes=slopes, limit=1.2
-    )
+        x, scale=scale, shift=shift.numpy(), gain=gain, bias=bias, noise=noise,
+        slopes=slopes.numpy(), limit=1.2,
+    )  # fmt: skip
     y = F.conv2d(x * scale[..., None, None] + shift[:, None, None], weight, padding=1)
     y = interleave(y) if phases == 4 else y
     y = y * gain[..., None, None] + bias[:, None, None] + noise
