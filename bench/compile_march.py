@@ -34,7 +34,7 @@ SIZES = {
 }  # fmt: skip
 KERNELS = ("coarse_kernel", "further_kernel", "merged_kernel")
 INTEGERS = {"rays", "samples", "extra", "side"}
-NUMBERS = {"scale", "gain", "density_bias"}
+NUMBERS = {"scale", "gain", "density_bias", "least_light", "least_share", "least_alpha"}
 ALIGNED = [["tt.divisibility", 16]]
 """What torch's allocations are: addresses that 16 bytes can be read from at once."""
 

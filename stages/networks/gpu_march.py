@@ -1,8 +1,8 @@
 """The ray march of a frozen generator as three Triton kernels for a GPU.
 
 The same picture as `Generator.march`, which stays the reference, with what fused_march.py leaves
-out: nothing is sampled behind what hides it, rays that meet nothing get no importance samples, and
-only samples that show get colours; here for blocks of neighbouring rays.
+out, and for whom: nothing is sampled behind what hides it, rays that meet nothing get no importance
+samples, and only samples that show get colours; here for blocks of neighbouring rays.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tpvideo.stages.networks.fused_march import NOTHING, WORTHLESS
 from tpvideo.stages.networks.generator import Generator, Marcher
 from tpvideo.stages.networks.layers import EqualLinear
 from tpvideo.stages.networks.triplane import Axes
@@ -137,6 +138,7 @@ class TritonMarch:
         self.density, self.density_bias = outputs[0].contiguous(), float(biases[0])
         self.colours, self.colour_biases = outputs[1:].T.contiguous(), biases[1:].contiguous()
         self.axes = digits(generator.axes)
+        self.left_out = NOTHING if generator.image_channels == 3 else WORTHLESS
 
     def __call__(self, planes: Tensor, rays: Rays, fine: bool, coloured: bool) -> Composite:
         """What rays see, each as good as for itself; features are [B, R, 0] without colours."""
@@ -156,9 +158,10 @@ class TritonMarch:
         options = {"num_warps": self.warps, "enable_fp_fusion": True}
         how = {"axes": self.axes, "precision": self.precision, "block": self.block, **options}
         volume = (side, side / generator.box, generator.density_gain, self.density_bias)
+        least_light, least_share, least_alpha = self.left_out
         kernel.coarse_kernel[grid](
             table, origins, directions, depths, self.hidden, self.hidden_biases, self.density,
-            shares, seen, alphas, count, samples, *volume, channels, units, **how,
+            shares, seen, alphas, count, samples, *volume, least_light, channels, units, **how,
         )  # fmt: skip
         features = table.new_zeros(batch, count, self.colours.shape[1] if coloured else 0)
         further = table.new_empty(batch, count, extra)
@@ -172,7 +175,8 @@ class TritonMarch:
             kernel.merged_kernel[grid](
                 table, origins, directions, depths, further, self.hidden, self.hidden_biases,
                 self.density, self.colours, self.colour_biases, features, seen, alphas, count,
-                samples, extra, *volume, channels, units, self.colours.shape[1], coloured, **how,
+                samples, extra, *volume, least_light, least_share, least_alpha, channels, units,
+                self.colours.shape[1], coloured, **how,
             )  # fmt: skip
         return Composite(features, seen, alphas)
 

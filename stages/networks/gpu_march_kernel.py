@@ -12,12 +12,6 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-HIDDEN = tl.constexpr(1e-4)
-"""Light let through that is not worth looking further."""
-INVISIBLE = tl.constexpr(1e-4)
-"""Share of a ray that is not worth a colour."""
-EMPTY = tl.constexpr(1e-3)
-"""Opacity of a ray that has met nothing."""
 NOTHING = tl.constexpr(1e-5)
 """Opacity of a ray without a depth of its own."""
 NEVER = tl.constexpr(float("inf"))
@@ -144,6 +138,7 @@ def coarse_kernel(
     scale,
     gain,
     density_bias,
+    least_light,
     channels: tl.constexpr,
     units: tl.constexpr,
     axes: tl.constexpr,
@@ -160,6 +155,7 @@ def coarse_kernel(
         shares: [B, R, N], zeros, for the weight of the interval before each sample.
         seen, alphas: [B, R] for depths and opacities.
         rays, samples, side: R, N, S.
+        least_light: let through, below which nothing further is looked at.
         channels, units: C, K, powers of two from 16.
         block: rays of a program.
     """
@@ -180,7 +176,7 @@ def coarse_kernel(
     depth_before = tl.load(depths)
     brightest = 1.0
     for m in range(0, samples):
-        if brightest >= HIDDEN:
+        if brightest >= least_light:
             depth = tl.load(depths + m)
             hidden = hidden_at(
                 table, side, scale, ox + depth * dx, oy + depth * dy, oz + depth * dz,
@@ -283,6 +279,9 @@ def merged_kernel(
     scale,
     gain,
     density_bias,
+    least_light,
+    least_share,
+    least_alpha,
     channels: tl.constexpr,
     units: tl.constexpr,
     colours: tl.constexpr,
@@ -302,6 +301,8 @@ def merged_kernel(
         features: [B, R, colours] of zeros, to be filled; not touched unless `coloured`.
         seen, alphas: [B, R] of coarse_kernel, to be replaced.
         extra: F.
+        least_share: of a ray, below which a sample gets no colour.
+        least_alpha: a ray that has met no more gets no importance samples.
         colours: a power of two from 16.
     Others: see coarse_kernel.
     """
@@ -311,7 +312,7 @@ def merged_kernel(
     ray = head * rays + tl.where(is_ray, ray, 0)
     met = tl.load(alphas + ray, mask=is_ray, other=0.0)
     brightest = 1.0
-    if tl.max(met, axis=0) <= EMPTY:
+    if tl.max(met, axis=0) <= least_alpha:
         return
     table += head * side * side * 3 * channels
     layer, shown = tl.arange(0, units), tl.arange(0, colours)
@@ -331,11 +332,11 @@ def merged_kernel(
     depth_before = tl.zeros((block,), tl.float32) + tl.load(depths)
     taken = tl.zeros((block,), tl.int32)  # of the coarse samples
     added = tl.zeros((block,), tl.int32)  # of the further ones
-    gets_more = is_ray & (met > EMPTY)
+    gets_more = is_ray & (met > least_alpha)
     # One step more than there are samples, for the colour of the last; likewise past the end of
     # light.
     for _ in range(0, samples + extra + 1):
-        if brightest >= HIDDEN:
+        if brightest >= least_light:
             brightest = tl.max(light, axis=0)
             next_coarse = tl.load(depths + taken, mask=taken < samples, other=NEVER)
             next_more = tl.load(
@@ -360,7 +361,7 @@ def merged_kernel(
             reach += weight * (depth + depth_before) * 0.5
             if coloured:
                 share = (weight_before + weight) * 0.5
-                if tl.max(share, axis=0) > INVISIBLE:
+                if tl.max(share, axis=0) > least_share:
                     logits = tl.dot(hidden_before, last_weights, input_precision=precision)
                     colour = tl.sigmoid(logits + last_biases[None, :]) * 1.002 - 0.001
                     picture += share[:, None] * colour

@@ -112,6 +112,18 @@ def test_blocks_of_empty_rays_and_of_hidden_ones_stop_early(interpreted: None) -
 
 
 @torch.no_grad()
+def test_of_a_published_network_nothing_is_left_out(interpreted: None) -> None:
+    generator = tiny_network(image_channels=3).decoder
+    planes, rays = gpu_march.a_ball(generator), gpu_march.rays_across(generator, 8)
+    expected = generator.march(planes, rays)
+    assert ((expected.alphas > 1e-6) & (expected.alphas < 1e-3)).any()  # met next to nothing
+    found = TritonMarch(generator, block=64)(planes, rays, True, True)
+    faint = expected.alphas[..., 0] < 1e-3
+    torch.testing.assert_close(found.alphas[faint], expected.alphas[faint], rtol=1e-2, atol=1e-6)
+    assert found.features[faint].abs().max() > 0
+
+
+@torch.no_grad()
 def test_depth_alone_is_the_same_depth(interpreted: None) -> None:
     generator, planes = a_head(1)
     march, rays = TritonMarch(generator, block=64), camera_rays(CAMERAS[:1], 8)
