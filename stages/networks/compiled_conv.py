@@ -39,6 +39,7 @@ class CompiledConv(nn.Module):
             if is_same and can_convolve(conv.weight)
             else Direct(conv.weight, stride, border)
         )
+        self.weight = nn.Parameter(conv.weight.new_empty(0), requires_grad=False)  # its type stays
         self.bias = None if conv.bias is None else numbers(conv.bias)
         self.slopes = numbers(slopes_of(behind, conv.out_channels))
         self.scale: Floats | None = None
