@@ -33,6 +33,7 @@ test-triton:  ## the GPU's march in Triton's interpreter, and compiled for an H1
 
 parity:  ## every golden vector of the published networks
 	$(BIN)/python -m tpvideo.weights.parity ../shared/parity
+	$(BIN)/python -m tpvideo.weights.parity ../shared/parity --compiled
 
 # mypy cannot follow setuptools' editable finder; links show it where the packages are.
 typing-links:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from tpvideo.stages import geometry
 from tpvideo.stages.networks.generator import View, resize
+from tpvideo.stages.networks.lean import make_lean
 from tpvideo.stages.networks.triplanenet import TriPlaneNet
 from tpvideo.stages.networks.volume import (
     Rays,
@@ -36,21 +37,24 @@ CROP = (..., slice(200, 232), slice(240, 272))
 SIDE = 256
 
 
-def published(salt: str, up: str) -> TriPlaneNet:
-    """The published network with the rule's weights, ready for inference."""
+def published(salt: str, up: str, *, compiled: bool = False) -> TriPlaneNet:
+    """The published network with the rule's weights, ready for inference; `compiled`: as a CPU
+    runs it, see `lean.make_lean`."""
     with torch.device("meta"):
         network = TriPlaneNet(offsets={"up": up})
     shapes = {key: list(tensor.shape) for key, tensor in network.state_dict().items()}
     network.load_state_dict(make_state(salt, shapes), assign=True)
-    return network.requires_grad_(False).eval()
+    network.requires_grad_(False).eval()
+    return make_lean(network) if compiled else network
 
 
 class Subject:
     """The filled network (nearest variant) and a set's inputs; parts run once, when needed."""
 
-    def __init__(self, goldens: GoldenSet) -> None:
+    def __init__(self, goldens: GoldenSet, *, compiled: bool = False) -> None:
         self.goldens = goldens
-        self.network = published(goldens.salt, "nearest")
+        self.compiled = compiled
+        self.network = published(goldens.salt, "nearest", compiled=compiled)
         picture = goldens.array("inputs.npz", "image_u8")
         scaled = (picture / 255.0 - 0.5) / 0.5
         self.image = torch.from_numpy(scaled).permute(2, 0, 1)[None].float()
@@ -256,7 +260,9 @@ def check_superres(subject: Subject, put: Recorder) -> None:
 
 def check_final(subject: Subject, put: Recorder, up: str) -> None:
     """`final_nearest.npz` and `final_pixelshuffle.npz`: the offset U-Net and what comes of it."""
-    whole = subject.network if up == "nearest" else published(subject.goldens.salt, up)
+    whole = subject.network
+    if up != "nearest":
+        whole = published(subject.goldens.salt, up, compiled=subject.compiled)
     encoder = whole.triplanenet_encoder
     units = [f"body.{unit}" for unit in range(len(encoder.body))]
     names = ["input_layer", *units, "up1", "up2", "up3", "up4", "final_head_two"]

@@ -87,9 +87,27 @@ def test_encoder_and_backbone_meet_every_golden() -> None:
     assert [row for row in rows if row.has_failed] == []
 
 
+@pytest.mark.slow  # the same, and the compiled loops
+def test_the_compiled_encoder_and_backbone_meet_every_golden() -> None:
+    pytest.importorskip("numba")
+    files = ("inputs.npz", "encoder.npz", "backbone.npz")
+    rows = parity.compare(shared_path("parity"), files, compiled=True)
+    assert len(rows) == 171  # single layers' colours are never held by themselves
+    assert [row for row in rows if row.has_failed] == []
+
+
 @pytest.mark.timeout(1800)
 @pytest.mark.weights  # two minutes of one core, 3.5 GB; the same as `make parity`
 def test_every_golden_is_met() -> None:
     rows = parity.compare(shared_path("parity"))
     assert len(rows) == 476
+    assert [row for row in rows if row.has_failed] == []
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.weights
+def test_the_networks_as_a_cpu_runs_them_meet_every_golden() -> None:
+    pytest.importorskip("numba")
+    rows = parity.compare(shared_path("parity"), compiled=True)
+    assert len(rows) == 458
     assert [row for row in rows if row.has_failed] == []
