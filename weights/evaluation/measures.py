@@ -1,4 +1,4 @@
-"""How like its source a picture of a network is, by the paper's measures."""
+"""How like its source a picture of a network is, by the paper's measures, and how sharp."""
 
 from __future__ import annotations
 
@@ -43,6 +43,26 @@ def identity(
         for face, seen in ((picture, label), (truth, own))
     )
     return {"id": float(F.cosine_similarity(first, second))}
+
+
+def sharpness(picture: Tensor, truth: Tensor, mask: Tensor) -> float:
+    """Energy of a picture's gradients over that of the truth's, where both neighbours are in the
+    mask: 1 for as sharp as the truth, less for softer.
+
+    Args:
+        picture, truth: [1, C, S, S].
+        mask: [1, 1, S, S], 0 or 1.
+    """
+    energies = []
+    for pixels in (picture, truth):
+        energy = pixels.new_zeros(())
+        for axis in (2, 3):
+            inside = mask.narrow(axis, 1, mask.shape[axis] - 1) * mask.narrow(
+                axis, 0, mask.shape[axis] - 1
+            )
+            energy = energy + (pixels.diff(dim=axis).square() * inside).sum()
+        energies.append(energy)
+    return float(energies[0] / energies[1].clamp(min=1e-12))
 
 
 def absent(critics: Critics) -> list[str]:

@@ -9,7 +9,7 @@ pytest.importorskip("numba", reason="needs the training extra")
 pytest.importorskip("cv2", reason="needs the training extra")
 pytest.importorskip("scipy", reason="needs the training extra")
 
-from tpvideo.weights.training.heads.blend import blend
+from tpvideo.weights.training.heads.blend import Veil, blend, smallest_first
 from tpvideo.weights.training.heads.raster import (
     FAR,
     fill_depth,
@@ -17,8 +17,11 @@ from tpvideo.weights.training.heads.raster import (
     fill_opaque,
     light_view,
     project,
+    project_flat,
     vertex_normals,
 )
+from tpvideo.weights.training.heads.render import compose
+from tpvideo.weights.training.heads.shade import Samples
 
 SIDE = 24
 
@@ -127,6 +130,42 @@ def test_layers_compose_front_to_back_behind_nothing_nearer() -> None:
     np.testing.assert_allclose(veil.half_nearness[0, [0, 20]], [1 / 2, 1 / 2], atol=1e-6)
 
 
+@pytest.mark.parametrize("count", [0, 1, 3000])
+def test_triangles_are_sorted_as_numpy_sorts_them(count: int) -> None:
+    rng = np.random.default_rng(4)
+    values = rng.normal(0, 2, count).round(2)  # with equal ones, some negative, and two zeros
+    values = np.concatenate([values + 0.0, [0.0, 0.0]]).astype(np.float32)  # none is -0
+    assert np.array_equal(smallest_first(values), np.argsort(values, kind="stable"))
+
+
+def test_pixels_are_the_mean_of_their_samples() -> None:
+    rng = np.random.default_rng(5)
+    size = (8, 8)
+    hit = rng.integers(-1, 2, size).astype(np.int32)
+    front = np.where(rng.random(size) < 0.4, 0, rng.uniform(0.3, 0.5, size)).astype(np.float32)
+    near = np.where(hit >= 0, rng.uniform(0.3, 0.5, size), 0).astype(np.float32)
+    opening = rng.random(size).astype(np.float32)
+    veil = Veil(rng.random((*size, 3)).astype(np.float32), opening, front)
+    light = rng.random((*size, 3)).astype(np.float32)
+    samples = Samples(near, hit, np.zeros(size, np.float32), np.zeros(size, np.float32))
+    colour = np.empty((4, 4, 3), np.float32)
+    alpha, depth = np.empty((4, 4), np.float32), np.empty((4, 4), np.float32)
+    compose(samples, veil, light, colour, alpha, depth)
+
+    solid = (hit >= 0).astype(np.float64)
+    covered = 1 - opening * (1 - solid)
+    shown = veil.light + (opening * solid)[..., None] * light
+    nearest = np.where(covered < 0.5, 0, np.maximum(near, front))
+    for y in range(4):
+        for x in range(4):
+            block = slice(2 * y, 2 * y + 2), slice(2 * x, 2 * x + 2)
+            assert alpha[y, x] == pytest.approx(covered[block].mean(), rel=1e-5)
+            assert colour[y, x] == pytest.approx(shown[block].mean((0, 1)), rel=1e-5)
+            at = nearest[2 * y + 1, 2 * x + 1]
+            assert depth[y, x] == pytest.approx(1 / at if at > 0 else 0, rel=1e-5)
+    assert 0 < (depth == 0).sum() < 16
+
+
 def test_points_project_as_the_camera_matrix_says() -> None:
     points = np.array([[0.1, -0.2, 0.3], [0, 0, 0]])
     view = np.array([[1, 0, 0, 0], [0, -1, 0, 0], [0, 0, -1, 2.7]], np.float32)
@@ -149,6 +188,8 @@ def test_light_sees_what_is_nearer_to_it_at_a_smaller_depth(
 ) -> None:
     view = light_view(direction, 0.5, 100, steep=0.95)
     centre, nearer = np.zeros(3), np.array(direction) * 0.3
-    seen = [view[:, :3] @ point + view[:, 3] for point in (centre, nearer)]
-    np.testing.assert_allclose(seen[0], [50, 50, 0], atol=1e-5)
-    np.testing.assert_allclose(seen[1], [50, 50, -0.3], atol=1e-5)
+    seen = project_flat(np.array([centre, nearer], np.float32), view)
+    np.testing.assert_allclose(seen, [[50, 50, 0], [50, 50, -0.3]], atol=1e-5)
+    other = np.array([[0.1, -0.2, 0.3]], np.float32)
+    slow = view[:, :3] @ other[0] + view[:, 3]
+    np.testing.assert_allclose(project_flat(other, view)[0], slow, atol=1e-4)

@@ -9,7 +9,14 @@ pytest.importorskip("numba", reason="needs the training extra")
 pytest.importorskip("cv2", reason="needs the training extra")
 pytest.importorskip("scipy", reason="needs the training extra")
 
-from tpvideo.weights.training.heads.strands import clump, curl, grow, strand_texture, unit
+from tpvideo.weights.training.heads.strands import (
+    clump,
+    curl,
+    edges,
+    grow,
+    strand_texture,
+    unit,
+)
 
 COUNT, POINTS = 40, 12
 RADIUS, STEP = 5.0, 0.5
@@ -98,6 +105,28 @@ def test_clumping_brings_tips_together_and_leaves_roots() -> None:
     clumped = clump(points, 4, 0.8, np.random.default_rng(3))
     np.testing.assert_allclose(clumped[:, 0], points[:, 0])
     assert clumped[:, -1].std(axis=0).sum() < points[:, -1].std(axis=0).sum()
+
+
+@pytest.mark.parametrize("far", [False, True])
+def test_ribbons_face_whoever_looks(far: bool) -> None:
+    rng = np.random.default_rng(6)
+    spines = rng.normal(size=(5, 4, 3)).astype(np.float32)
+    tangents = unit(rng.normal(size=(5, 4, 3))).astype(np.float32)
+    widths = rng.uniform(0.1, 0.3, 5).astype(np.float32)
+    toward = np.array([0.5, 1.0, 4.0], np.float32)
+    out = np.empty((5 * 4 * 2, 3), np.float32)
+    edges(spines, tangents.reshape(-1, 3), widths, toward, far, out)
+    left, right = np.moveaxis(out.reshape(5, 4, 2, 3), 2, 0)
+    np.testing.assert_allclose((left + right) / 2, spines, atol=1e-6)
+    across = right - left
+    np.testing.assert_allclose(
+        np.linalg.norm(across, axis=2), widths[:, None].repeat(4, 1), rtol=1e-5
+    )
+    view = toward if far else toward - spines
+    for direction in (tangents, np.broadcast_to(view, spines.shape)):
+        np.testing.assert_allclose((across * direction).sum(2), 0, atol=1e-5)
+    turning = (np.cross(tangents, view) * across).sum(2)
+    assert (turning > 0).all()
 
 
 def test_ribbons_of_the_texture_are_clear_at_the_tip_and_between() -> None:

@@ -12,8 +12,12 @@ pytest.importorskip("numba", reason="needs the training extra")
 pytest.importorskip("cv2", reason="needs the training extra")
 pytest.importorskip("scipy", reason="needs the training extra")
 
+from scipy.spatial import cKDTree
+
 from tpvideo.stages import geometry
 from tpvideo.weights.training.heads.accessories import hat_mesh
+from tpvideo.weights.training.heads.hair import Cards, hat_height
+from tpvideo.weights.training.heads.head import make_head
 from tpvideo.weights.training.heads.identity import draw_person
 from tpvideo.weights.training.heads.pack import HAT, Pack
 from tpvideo.weights.training.heads.variety import FARTHEST, NEAREST, draw_lens, vary
@@ -54,9 +58,25 @@ def test_some_people_get_brims_and_nobody_another_hat(pack: Pack) -> None:
     hats = [vary(bare, rng).clothes.hat for _ in range(300)]
     assert {"none", "cap", "brimmed"} == set(hats) and hats.count("none") > 220
     beanie = replace(bare, clothes=replace(bare.clothes, hat="beanie"))
-    big = replace(bare, hair=replace(bare.hair, kind="mesh"))
-    for kept in (beanie, big):
-        assert all(vary(kept, rng) is kept for _ in range(50))
+    assert all(vary(beanie, rng) is beanie for _ in range(50))
+
+
+@pytest.mark.parametrize("style", ["afro01", "bob01", "ponytail01"])
+def test_modelled_hair_lies_under_a_hat_and_free_below_it(pack: Pack, style: str) -> None:
+    person = draw_person(pack, np.random.default_rng(3))
+    person = replace(person, hair=replace(person.hair, kind="mesh", style=style))
+    worn = replace(person, clothes=replace(person.clothes, hat="cap"))
+    (bare, *_), (pressed, *_) = (make_head(pack, who, 64).hair for who in (person, worn))
+    assert isinstance(bare, Cards) and isinstance(pressed, Cards)
+    assert 0 < len(pressed.triangles) < len(bare.triangles)
+    points = make_head(pack, worn, 64).points[pack.skin_vertices]
+    under = hat_height(pressed.points) > 7.8
+    gap = cKDTree(points).query(pressed.points[under])[0]
+    assert np.percentile(gap, 99) < 0.75  # the scalp's vertices lie up to 1 apart
+    below = hat_height(bare.points) < 4
+    stayed = (pressed.points[below] == bare.points[below]).all(1)
+    assert stayed.mean() > 0.5  # of a ponytail, what stands off the neck does not
+    np.testing.assert_array_equal(pressed.shading.points, pressed.points)
 
 
 def test_brims_reach_over_the_face_and_a_hats_all_around(pack: Pack) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -127,6 +128,13 @@ def test_the_shipped_file_lists_the_papers_variants() -> None:
         assert not any(phase.generator for phase in config.phases)
 
 
+def test_the_perceptual_term_is_all_that_differs_where_its_worth_is_measured() -> None:
+    without, with_it = (v.config for v in ablation.read(SHIPPED.with_name("perceptual.toml")))
+    assert without.loss.perceptual == 0 < with_it.loss.perceptual
+    same = replace(with_it, loss=without.loss, output=without.output)
+    assert same == without and without.start == "default"
+
+
 def test_the_command_trains_scores_and_tables_each_variant_once(file: Path) -> None:
     def ablate(*more: str) -> str:
         arguments = ["ablate", str(file), str(file.parent / "heads"), "--threads", "1", *more]
@@ -173,7 +181,9 @@ def test_heads_are_scored_in_their_own_view_and_from_afar(tmp_path: Path) -> Non
     assert len(same) == 2 and all(row.turn_rad == 0 for row in same)
     assert len(far) == 2 * 2 and all(row.turn_rad >= FAR_RAD for row in far)  # of balls.ANGLES
     assert {"mse", "ms_ssim"} <= same[0].scores.keys()
-    assert {"far_psnr_db", "far_ssim"} <= far[0].scores.keys()
+    assert {
+        "far_psnr_db", "far_ssim", "far_ms_ssim", "far_sharpness", "far_features"
+    } <= far[0].scores.keys()  # fmt: skip
     assert "MS-SSIM ↑" in tables(rows, "ours") and "LPIPS" not in tables(rows, "ours")
 
 

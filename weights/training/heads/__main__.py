@@ -114,6 +114,8 @@ def _run(job: Job, workers: int) -> None:
         make = _maker(job)
         _report(map(make, missing), len(missing))
         return
+    for library in ("OMP", "OPENBLAS", "MKL"):  # processes share the cores, not threads
+        os.environ.setdefault(f"{library}_NUM_THREADS", "1")
     with multiprocessing.get_context("spawn").Pool(workers, _start_worker, (job,)) as pool:
         _report(pool.imap_unordered(_make_in_worker, missing), len(missing))
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tpvideo.weights.training.heads.kernel import F32, I32, U8, compiled
+from tpvideo.weights.training.heads.kernel import F32, I32, U8, U32, compiled
 from tpvideo.weights.training.heads.raster import triangle_setup
 
 
@@ -40,24 +40,68 @@ def blend(
     """
     depth = screen[:, 2]
     depths = depth[triangles[:, 0]] + depth[triangles[:, 1]] + depth[triangles[:, 2]]
-    order = np.argsort(depths, kind="stable").astype(np.int32)
     veil = Veil(
         np.zeros((*nearness.shape, 3), np.float32),
         np.ones_like(nearness),
         np.zeros_like(nearness),
     )
-    blend_layers(order, screen, triangles, uv, colour, alpha, texture, nearness, *veil)
+    vertices = np.empty((len(screen), 10), np.float32)
+    _gather(screen, uv, alpha, colour, vertices)
+    _blend_layers(smallest_first(depths), vertices, triangles, texture, nearness, *veil)
     return veil
 
 
+def smallest_first(values: F32) -> I32:
+    """[m] the order that sorts values [m], equal ones as they stand (-0 comes before 0); no
+    NaN."""
+    order = np.empty((2, len(values)), np.int32)
+    ordered: I32 = order[_sort_digits(np.ascontiguousarray(values).view(np.uint32), order)]
+    return ordered
+
+
 @compiled
-def blend_layers(
+def _sort_digits(bits: U32, order: I32) -> int:
+    """Radix sort of the numbers that are written in float32 `bits` [m], by 11 bits at a time: the
+    result is the row of `order` [2, m] whose number is returned."""
+    counts = np.zeros((3, 2048), np.int64)
+    keys = np.empty_like(bits)
+    for i in range(bits.shape[0]):
+        # negative numbers, the greater the smaller their bits, come before the others
+        key = bits[i] ^ np.uint32(0xFFFFFFFF if bits[i] >> 31 else 0x80000000)
+        keys[i] = key
+        for digit in range(3):
+            counts[digit, (key >> np.uint32(11 * digit)) & np.uint32(2047)] += 1
+        order[0, i] = i
+    here = 0
+    for digit in range(3):
+        start = 0
+        for value in range(2048):
+            start, counts[digit, value] = start + counts[digit, value], start
+        for i in range(bits.shape[0]):
+            number = order[here, i]
+            value = (keys[number] >> np.uint32(11 * digit)) & np.uint32(2047)
+            order[1 - here, counts[digit, value]] = number
+            counts[digit, value] += 1
+        here = 1 - here
+    return here
+
+
+@compiled
+def _gather(screen: F32, uv: F32, alpha: F32, colour: F32, vertices: F32) -> None:
+    """All about a vertex side by side: triangles are visited in no order that memory knows."""
+    for i in range(screen.shape[0]):
+        for k in range(4):
+            vertices[i, k] = screen[i, k]
+        vertices[i, 4], vertices[i, 5], vertices[i, 6] = uv[i, 0], uv[i, 1], alpha[i]
+        for k in range(3):
+            vertices[i, 7 + k] = colour[i, k]
+
+
+@compiled
+def _blend_layers(
     order: I32,
-    screen: F32,
+    vertices: F32,
     triangles: I32,
-    uv: F32,
-    colour: F32,
-    alpha: F32,
     texture: U8,
     nearness: F32,
     light: F32,
@@ -68,7 +112,7 @@ def blend_layers(
 
     Args:
         order: [m] triangle numbers, nearest first.
-        screen: [n, 4]; uv: [n, 2]; colour: [n, 3] linear; alpha: [n].
+        vertices: [n, 10] screen x, y, w, 1/w; u, v; alpha; linear colour.
         texture: [h, w, 2] luminance (128 = 1) and alpha.
         nearness: [H, W] 1/w of the opaque surface.
         light: [H, W, 3] sum of what the layers show, linear.
@@ -78,17 +122,10 @@ def blend_layers(
     rows, columns = texture.shape[0], texture.shape[1]
     for o in range(order.shape[0]):
         t = order[o]
-        a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
-        ax, ay = screen[a, 0], screen[a, 1]
+        a, b, c = vertices[triangles[t, 0]], vertices[triangles[t, 1]], vertices[triangles[t, 2]]
+        ax, ay = a[0], a[1]
         bgx, bgy, cgx, cgy, x0, x1, y0, y1 = triangle_setup(
-            ax,
-            ay,
-            screen[b, 0],
-            screen[b, 1],
-            screen[c, 0],
-            screen[c, 1],
-            nearness.shape[0],
-            nearness.shape[1],
+            ax, ay, b[0], b[1], c[0], c[1], nearness.shape[0], nearness.shape[1]
         )
         for y in range(y0, y1 + 1):
             dy = y + 0.5 - ay
@@ -100,20 +137,20 @@ def blend_layers(
                 if wa < 0.0 or wb < 0.0 or wc < 0.0:
                     continue
                 shows = open_share[y, x]
-                near = wa * screen[a, 3] + wb * screen[b, 3] + wc * screen[c, 3]
+                near = wa * a[3] + wb * b[3] + wc * c[3]
                 if shows < 0.02 or near < nearness[y, x]:
                     continue
-                u = uv[a, 0] * wa + uv[b, 0] * wb + uv[c, 0] * wc
-                v = uv[a, 1] * wa + uv[b, 1] * wb + uv[c, 1] * wc
+                u = a[4] * wa + b[4] * wb + c[4] * wc
+                v = a[5] * wa + b[5] * wb + c[5] * wc
                 luminance, opacity = _two_channels(texture, u * columns, (1.0 - v) * rows)
-                opacity *= (alpha[a] * wa + alpha[b] * wb + alpha[c] * wc) * (1 / 255.0)
+                opacity *= (a[6] * wa + b[6] * wb + c[6] * wc) * (1 / 255.0)
                 if opacity < 0.01:
                     continue
                 opacity = min(opacity, 1.0)
                 k = shows * opacity * luminance * (1 / 128.0)
                 for channel in range(3):
                     light[y, x, channel] += k * (
-                        colour[a, channel] * wa + colour[b, channel] * wb + colour[c, channel] * wc
+                        a[7 + channel] * wa + b[7 + channel] * wb + c[7 + channel] * wc
                     )
                 if shows > 0.5 and shows * (1 - opacity) <= 0.5:
                     half_nearness[y, x] = near

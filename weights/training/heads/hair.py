@@ -18,11 +18,17 @@ from tpvideo.weights.training.heads.growth import Strands
 from tpvideo.weights.training.heads.kernel import F32, F64, I32, U8, Array
 from tpvideo.weights.training.heads.pack import HairMesh, Pack
 from tpvideo.weights.training.heads.person import Colour, Person
-from tpvideo.weights.training.heads.strands import ATLAS_COLUMNS, unit
+from tpvideo.weights.training.heads.strands import ATLAS_COLUMNS, edges, unit
 from tpvideo.weights.training.heads.styles import flyaways, hair_strands
 
 _MIDDLE = np.array([0, 3.5, -0.5])
 """Middle of the skull, mean head."""
+_CLOTH_EDGE, _UNSEEN = 7.6, 9.0
+"""Where a hat's cloth begins, and above which it hides whatever lies under it; `hat_height`."""
+_UNDER_CLOTH = 0.12
+"""Thickness of hair under the cloth, units of the mean head."""
+_FLARE = 0.45
+"""By how much it grows for each unit below."""
 
 
 class ShadePoints(NamedTuple):
@@ -63,11 +69,26 @@ class Cards:
         points = to_world.points(self.points)
         return replace(self, points=points, shading=_placed(self.shading, points, to_world))
 
-    def without(self, hidden_above: float) -> Cards:
-        """Without the triangles that reach under a hat."""
-        hidden = _hat_height(self.points) > hidden_above
-        kept = np.ascontiguousarray(self.triangles[~hidden[self.triangles].any(1)])
-        return replace(self, triangles=kept)
+    def pressed(self, skin: F32, normals: F32) -> Cards:
+        """As it lies under a hat: close to the head where the cloth is, free again below it, and
+        gone where nobody could see it.
+
+        Args:
+            skin, normals: [s, 3] vertices of the head's skin and its normals there.
+        """
+        near = cKDTree(skin).query(self.points)[1]
+        away = ((self.points - skin[near]) * normals[near]).sum(1)
+        below = np.maximum(_CLOTH_EDGE - hat_height(self.points), 0)
+        room = _UNDER_CLOTH + _FLARE * below
+        points = self.points - normals[near] * np.maximum(away - room, 0)[:, None]
+        points = points.astype(np.float32)
+        shown = (hat_height(points) < _UNSEEN)[self.triangles].any(1)
+        return replace(
+            self,
+            points=points,
+            triangles=np.ascontiguousarray(self.triangles[shown]),
+            shading=self.shading._replace(points=points),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -94,11 +115,10 @@ class Ribbons:
     def outline(self, toward: Array, *, far: bool) -> F32:
         """[n K 2, 3] vertices of ribbons that face a camera at `toward`, or, if `far`, whoever
         looks from that direction."""
-        tangents = self.shading.tangents.reshape(self.spines.shape)
-        view = np.broadcast_to(toward, self.spines.shape) if far else toward - self.spines
-        aside = unit(np.cross(tangents, view)) * (self.widths[:, None, None] * 0.5)
-        ribbons = np.stack([self.spines - aside, self.spines + aside], axis=2)
-        return ribbons.reshape(-1, 3).astype(np.float32)
+        ribbons = np.empty((2 * len(self.shading.tangents), 3), np.float32)
+        eye = np.asarray(toward, np.float32)
+        edges(self.spines, self.shading.tangents, self.widths, eye, far, ribbons)
+        return ribbons
 
     def coloured(self, lit: F32) -> F32:
         """[n K 2, 3] vertex colours from the lit shade points."""
@@ -117,7 +137,7 @@ class Ribbons:
 
     def without(self, hidden_above: float) -> Ribbons:
         """Without what reaches under a hat."""
-        hidden = np.repeat(_hat_height(self.spines).ravel() > hidden_above, 2)
+        hidden = np.repeat(hat_height(self.spines).ravel() > hidden_above, 2)
         return replace(self, triangles=self.triangles[~hidden[self.triangles].any(1)])
 
 
@@ -263,7 +283,7 @@ def _placed(shading: ShadePoints, points: F32, to_world: Transform) -> ShadePoin
     )
 
 
-def _hat_height(points: Array) -> Array:
+def hat_height(points: Array) -> Array:
     """[...] height above the brim of a hat that sits tilted back."""
     height: Array = points[..., 1] - 0.25 * points[..., 2]
     return height

@@ -14,10 +14,11 @@ from tpvideo.weights.training.heads.accessories import (
     hat_mesh,
     join,
 )
-from tpvideo.weights.training.heads.hair import HairPart, Transform, make_hair
+from tpvideo.weights.training.heads.hair import HairPart, Ribbons, Transform, make_hair
 from tpvideo.weights.training.heads.kernel import F32, F64, Array
 from tpvideo.weights.training.heads.pack import Pack, five_landmarks, pitch_rotation
 from tpvideo.weights.training.heads.person import Clothes, Person
+from tpvideo.weights.training.heads.raster import vertex_normals
 from tpvideo.weights.training.heads.skin import SkinTextures, make_skin
 
 _FAR_FROM_CLOTH = np.float32(9)
@@ -59,7 +60,7 @@ def make_head(pack: Pack, person: Person, texture_px: int = 512) -> Head:
     if person.clothes.hat != "none":
         additions.append(hat_mesh(pack, person.clothes.hat, points))
     if person.clothes.hat not in ("none", "headband"):
-        hair = [part.without(_HAT_BRIM) for part in hair]
+        hair = [_under_hat(pack, points, part) for part in hair]
     above_collar = _above_collar(person.clothes, points)
     clothed = np.flatnonzero((above_collar < 0.3) & (pack.points[:, 1] < -7))
     above_collar[pack.points[:, 1] > -7.5] = _FAR_FROM_CLOTH
@@ -75,6 +76,14 @@ def make_head(pack: Pack, person: Person, texture_px: int = 512) -> Head:
         to_world=alignment(pack, landmarks),
         eye_opening=_eye_opening(pack, points),
     )
+
+
+def _under_hat(pack: Pack, points: F32, part: HairPart) -> HairPart:
+    """Hair that makes room for a hat on a head [n, 3]."""
+    if isinstance(part, Ribbons):
+        return part.without(_HAT_BRIM)
+    normals = vertex_normals(points, pack.skin)
+    return part.pressed(points[pack.skin_vertices], normals[pack.skin_vertices])
 
 
 def shaped(pack: Pack, person: Person) -> F32:

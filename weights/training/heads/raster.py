@@ -231,6 +231,21 @@ def vertex_normals(points: F32, triangles: I32) -> F32:
     return normals
 
 
+def project_flat(points: F32, view: F32) -> F32:
+    """[n, 3] orthographic screen vertices of world points [n, 3], seen as a `light_view` tells."""
+    out = np.empty((len(points), 3), np.float32)
+    _project_flat(points, view, out)
+    return out
+
+
+@compiled
+def _project_flat(points: F32, view: F32, out: F32) -> None:
+    for i in range(points.shape[0]):
+        x, y, z = points[i, 0], points[i, 1], points[i, 2]
+        for k in range(3):
+            out[i, k] = view[k, 0] * x + view[k, 1] * y + view[k, 2] * z + view[k, 3]
+
+
 def light_view(toward_light: ArrayLike, reach: float, side_px: int, *, steep: float) -> F32:
     """[3, 4] map from the world to an orthographic picture (x px, y px, depth) seen from a light.
 

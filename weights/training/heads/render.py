@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-import cv2
 import numpy as np
 from numpy.typing import ArrayLike
 
 from tpvideo.stages.geometry import FOCAL
 from tpvideo.weights.training.heads.blend import Veil, blend
-from tpvideo.weights.training.heads.kernel import F32, U8
+from tpvideo.weights.training.heads.kernel import F32, U8, compiled
 from tpvideo.weights.training.heads.layers import Layers, gather_layers, layer_vertices
 from tpvideo.weights.training.heads.light import Light, LightPlan, tonemap
 from tpvideo.weights.training.heads.materials import Looks, looks_of
@@ -97,14 +96,12 @@ def render(
     light = np.zeros((fine_px, fine_px, 3), np.float32)
     shade(samples, lit.scene.mesh, lit.looks, lit.light, lit.shadow, position, light)
     veil = _draw_layers(lit, view, position, focal, fine_px, samples.nearness)
-    solid = (samples.hit >= 0).astype(np.float32)
-    light = veil.light + veil.open_share[..., None] * light * solid[..., None]
-    alpha = 1 - veil.open_share * (1 - solid)
-    depth = _depth(samples.nearness, veil, alpha)
-    light, alpha = _shrunk(light, side_px), _shrunk(alpha, side_px)
+    premultiplied = np.empty((side_px, side_px, 3), np.float32)
+    alpha, depth = (np.empty((side_px, side_px), np.float32) for _ in range(2))
+    compose(samples, veil, light, premultiplied, alpha, depth)
     landmarks = project(lit.scene.landmarks, view, focal, side_px)[:, :2]
     return Picture(
-        colour=tonemap(light / np.maximum(alpha, 1e-4)[..., None], lit.plan),
+        colour=tonemap(premultiplied / np.maximum(alpha, 1e-4)[..., None], lit.plan),
         alpha=alpha,
         depth=depth,
         landmarks=landmarks,
@@ -133,15 +130,40 @@ def _draw_layers(
     return blend(screen, layers.triangles, layers.uv, colours, layers.alpha, layers.atlas, nearness)
 
 
-def _depth(nearness: F32, veil: Veil, alpha: F32) -> F32:
-    """[S, S] from the samples right of and below each pixel's centre."""
-    nearest = np.maximum(nearness, veil.half_nearness)
-    nearest[alpha < 0.5] = 0
-    depth = np.where(nearest > 0, 1 / np.maximum(nearest, 1e-6), 0)
-    middle = slice(_SUPERSAMPLING // 2, None, _SUPERSAMPLING)
-    return depth[middle, middle].astype(np.float32)
+@compiled
+def compose(
+    samples: Samples, veil: Veil, light: F32, premultiplied: F32, alpha: F32, depth: F32
+) -> None:
+    """The layers before the opaque surface, and each pixel the mean of its samples.
 
-
-def _shrunk(samples: F32, side_px: int) -> F32:
-    smaller = cv2.resize(samples, (side_px, side_px), interpolation=cv2.INTER_AREA)
-    return np.asarray(smaller, np.float32)
+    Args:
+        samples, veil, light: of the samples' size; light [.., .., 3] of the opaque surface.
+        premultiplied: [S, S, 3] linear, result.
+        alpha: [S, S] result.
+        depth: [S, S] of the sample right of and below the pixel's centre, result.
+    """
+    share = np.float32(1 / _SUPERSAMPLING**2)
+    for y in range(alpha.shape[0]):
+        for x in range(alpha.shape[1]):
+            red = green = blue = covered = np.float32(0)
+            for k in range(_SUPERSAMPLING**2):
+                j = y * _SUPERSAMPLING + k // _SUPERSAMPLING
+                i = x * _SUPERSAMPLING + k % _SUPERSAMPLING
+                behind = veil.open_share[j, i]
+                red += veil.light[j, i, 0]
+                green += veil.light[j, i, 1]
+                blue += veil.light[j, i, 2]
+                covered += 1 - behind
+                if samples.hit[j, i] >= 0:
+                    red += behind * light[j, i, 0]
+                    green += behind * light[j, i, 1]
+                    blue += behind * light[j, i, 2]
+                    covered += behind
+            premultiplied[y, x, 0] = red * share
+            premultiplied[y, x, 1] = green * share
+            premultiplied[y, x, 2] = blue * share
+            alpha[y, x] = covered * share
+            j, i = (2 * y + 1) * _SUPERSAMPLING // 2, (2 * x + 1) * _SUPERSAMPLING // 2
+            nearest = max(samples.nearness[j, i], veil.half_nearness[j, i])
+            solid = samples.hit[j, i] >= 0 or veil.open_share[j, i] <= 0.5
+            depth[y, x] = 1 / nearest if solid and nearest > 0 else 0

@@ -12,6 +12,7 @@ from tpvideo.weights.training.heads.raster import (
     fill_depth,
     fill_depth_textured,
     light_view,
+    project_flat,
 )
 from tpvideo.weights.training.heads.sampling import Shadow
 from tpvideo.weights.training.heads.scene import Scene
@@ -43,7 +44,7 @@ def cast_shadow(scene: Scene, light: Light) -> Shadow:
     if light.key_colour[1] > 0:
         outside = ~np.isin(scene.mesh.material, [GUMS, TEETH, MOUTH, TONGUE])
         triangles = np.ascontiguousarray(scene.mesh.triangles[outside])
-        fill_depth(_seen(scene.mesh.points, view), triangles, depth)
+        fill_depth(project_flat(scene.mesh.points, view), triangles, depth)
         _fill_hair(scene, direction, view, depth, threshold=110.0, kept=0.85)
     return Shadow(view, depth)
 
@@ -62,7 +63,7 @@ def shaded_openness(scene: Scene) -> F32:
         view = light_view(direction, _SHADE_REACH, _SHADE_PX, steep=0.9)
         depth = np.full((_SHADE_PX, _SHADE_PX), FAR, np.float32)
         _fill_hair(scene, direction, view, depth, threshold=90.0, kept=0.7)
-        seen = _seen(raised, view)
+        seen = project_flat(raised, view)
         if len(hat):
             fill_depth(seen, hat, depth)
         x = np.clip(seen[:, 0].astype(int), 0, _SHADE_PX - 1)
@@ -79,12 +80,7 @@ def _fill_hair(
     scene: Scene, direction: F64, view: F32, depth: F32, *, threshold: float, kept: float
 ) -> None:
     for part in scene.hair:
-        screen = _seen(part.outline(direction, far=True), view)
+        screen = project_flat(part.outline(direction, far=True), view)
         fill_depth_textured(
             screen, part.triangles, part.uv, part.alpha, part.texture, threshold, kept, depth
         )
-
-
-def _seen(points: F32, view: F32) -> F32:
-    """[n, 3] orthographic screen vertices."""
-    return np.asarray(points @ view[:, :3].T + view[:, 3], np.float32)

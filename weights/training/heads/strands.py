@@ -121,6 +121,34 @@ def unit(vectors: Array) -> Array:
     return result
 
 
+@compiled
+def edges(spines: F32, tangents: F32, widths: F32, toward: F32, far: bool, out: F32) -> None:
+    """The two edges of n ribbons along spines of K points, for whom they face.
+
+    Args:
+        spines: [n, K, 3]; tangents: [n K, 3]; widths: [n].
+        toward: [3] place of the camera, or, if `far`, the direction to it.
+        out: [n K 2, 3] left and right edge of every point, result.
+    """
+    count = spines.shape[1]
+    for i in range(spines.shape[0]):
+        half = widths[i] * 0.5
+        for k in range(count):
+            j = i * count + k
+            x, y, z = spines[i, k, 0], spines[i, k, 1], spines[i, k, 2]
+            vx, vy, vz = toward[0] * 1.0, toward[1] * 1.0, toward[2] * 1.0
+            if not far:
+                vx, vy, vz = vx - x, vy - y, vz - z
+            tx, ty, tz = tangents[j, 0], tangents[j, 1], tangents[j, 2]
+            ax, ay, az = ty * vz - tz * vy, tz * vx - tx * vz, tx * vy - ty * vx
+            share = half / (np.sqrt(ax * ax + ay * ay + az * az) + 1e-9)
+            for side in range(2):
+                sign = share if side else -share
+                out[2 * j + side, 0] = x + sign * ax
+                out[2 * j + side, 1] = y + sign * ay
+                out[2 * j + side, 2] = z + sign * az
+
+
 def curl(points: Array, radius: F64, turns: F64, phase: F64) -> Array:
     """Wind every strand [n, K, 3] into a helix of `radius`, `turns` and `phase` (rad), [n]."""
     along = unit(np.gradient(points, axis=1))

@@ -21,10 +21,10 @@ NEAREST, FARTHEST = 0.24, 1.6
 
 
 def vary(person: Person, rng: Generator) -> Person:
-    """The person, now and then with a cap or a brimmed hat, where the hair allows one."""
+    """The person, now and then with a cap or a brimmed hat over whatever hair."""
     share, hat = rng.random(), str(rng.choice(["cap", "cap", "brimmed"]))
     clothes = person.clothes
-    if share > 0.12 or clothes.hat != "none" or person.hair.kind == "mesh":
+    if share > 0.12 or clothes.hat != "none":
         return person
     brim: Hat = "cap" if hat == "cap" else "brimmed"
     return replace(person, clothes=replace(clothes, hat=brim))
