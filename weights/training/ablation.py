@@ -8,7 +8,7 @@ import logging
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +105,9 @@ def run(variants: Sequence[Variant], heads: HeldOut) -> Iterator[list[Row]]:
     critics = load_critics("lpips-alex", identity=True)
     first = variants[0].config
     if first.start:
-        network = fresh_network(first).requires_grad_(False).eval()
+        # sampled as the trained ones are when scored, not as in training
+        start = replace(first, coarse=0, fine=-1)
+        network = fresh_network(start).requires_grad_(False).eval()
         yield list(rows_of(network, heads, START, critics))
     for variant in variants:
         kept = variant.config.output / "scores.json"
