@@ -11,7 +11,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
+
+from tpvideo.stages.networks.vectors import compiled, inlined
 
 i64, u32, u64 = np.int64, np.uint32, np.uint64
 U = np.uintp
@@ -30,16 +31,6 @@ PLACE_BITS, SHARE_BITS = 24, 10
 
 EVERY_CHANNEL = u64(1 | 1 << 21 | 1 << 42)
 LEVEL_MASK, FIELD_MASK = u64(255), u64((1 << 21) - 1)
-
-
-def compiled(function: Any) -> Any:
-    """Compile on first call, keep the result on disk, and let other threads run meanwhile."""
-    return njit(nogil=True, fastmath=True, error_model="numpy", cache=True)(function)
-
-
-def inlined(function: Any) -> Any:
-    """For small functions that must become part of their caller's loop."""
-    return njit(nogil=True, fastmath=True, error_model="numpy", forceinline=True)(function)
 
 
 def _cubic_weights() -> Any:

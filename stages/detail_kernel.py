@@ -15,16 +15,15 @@ from tpvideo.stages.grid_kernel import enlarged
 from tpvideo.stages.loops import (
     U,
     around,
-    begin,
     between,
     cell,
-    compiled,
     f32,
     inlined,
     limited,
     mixed,
     spaced,
 )
+from tpvideo.stages.networks.vectors import begin, compiled
 
 HIDDEN, LOWEST, APART = f32(1 / HIDDEN_AT), f32(BELOW), f32(UNSURE)
 FAR = f32(1e9)

@@ -17,9 +17,9 @@ from PIL import Image as Pillow
 from tpvideo.pipeline.frame import Image
 from tpvideo.stages import geometry
 from tpvideo.stages.cut import cut
+from tpvideo.stages.networks.fused_conv import fuse_chains
 from tpvideo.stages.networks.landmarks import STRIDE, FaceDetector, LandmarkNet, Landmarks
 from tpvideo.stages.networks.lean import fold_norms
-from tpvideo.stages.networks.silu_conv import fuse_silu
 from tpvideo.stages.pixels import to_tensor
 from tpvideo.weights import store
 
@@ -126,7 +126,7 @@ class FaceFinder:
         self.detector = _ready(detector, device)
         self.landmarks = _ready(landmarks, device)
         if torch.device(device).type == "cpu":
-            fuse_silu(self.landmarks)  # it sees pictures of one size, the detector of many
+            fuse_chains(self.landmarks)  # it sees pictures of one size, the detector of many
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], device: torch.device | str = "cpu") -> Self:

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from tpvideo.stages.loops import U, between, compiled, f32, i32, mixed, spaced
+from tpvideo.stages.loops import U, between, f32, i32, mixed, spaced
+from tpvideo.stages.networks.vectors import compiled
 
 
 @compiled

@@ -23,11 +23,6 @@ make_array: Any = arrayobj.make_array
 types: Any = numba_types
 
 
-def compiled(function: Any) -> Any:
-    """Compile on first call, keep the result on disk, and let other threads run meanwhile."""
-    return njit(nogil=True, fastmath=True, error_model="numpy", cache=True)(function)
-
-
 def inlined(function: Any) -> Any:
     """For small functions that must become part of their caller's loop. Arrays that they are given
     are counted by atomic instructions, once for each call; hand them `begin` instead."""
@@ -38,16 +33,6 @@ def inlined(function: Any) -> Any:
 def spelled(function: Any) -> Any:
     """For functions that say themselves what the compiler is to write."""
     return intrinsic(prefer_literal=True)(function)
-
-
-@spelled
-def begin(_: Any, values: Any) -> Any:
-    """Where the numbers of a contiguous array begin; whoever takes it must keep the array."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return make_array(signature.args[0])(context, builder, args[0]).data
-
-    return types.CPointer(values.dtype)(values), generate
 
 
 @spelled

@@ -13,10 +13,8 @@ import numpy as np
 from tpvideo.stages.loops import (
     U,
     around,
-    begin,
     between,
     cell,
-    compiled,
     f32,
     i32,
     inlined,
@@ -24,6 +22,7 @@ from tpvideo.stages.loops import (
     mixed,
     spaced,
 )
+from tpvideo.stages.networks.vectors import begin, compiled
 from tpvideo.stages.paint import COVERED, LEAST_SHARE, SOLID
 
 LEAST_AT, COVERED_AT, SOLID_AT = f32(LEAST_SHARE), f32(COVERED), f32(SOLID)

@@ -6,14 +6,13 @@ What a batch norm, `torch.nn.Conv2d` and activations in a row compute, in one st
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.util import find_spec
 
 import torch
 from torch import Tensor, nn
 
 from tpvideo.stages.networks.direct import Direct
 from tpvideo.stages.networks.fused_conv import activations_behind
-from tpvideo.stages.networks.winograd import Floats, Winograd, can_convolve, numbers
+from tpvideo.stages.networks.winograd import Floats, Winograd, can_convolve, has_loops, numbers
 
 Activation = nn.LeakyReLU | nn.PReLU
 """Those that are linear on either side of 0."""
@@ -77,9 +76,8 @@ def can_compile(conv: nn.Conv2d) -> bool:
     is_even = height == width and conv.stride[0] == conv.stride[1]
     is_plain = conv.groups == 1 and tuple(conv.dilation) == (1, 1)
     has_border = not isinstance(conv.padding, str) and conv.padding[0] == conv.padding[1]
-    is_float = conv.weight.dtype == torch.float32 and conv.weight.device.type == "cpu"
     is_simple = is_even and is_plain and has_border and conv.padding_mode == "zeros"
-    return is_simple and is_float and find_spec("numba") is not None
+    return is_simple and has_loops(conv.weight)
 
 
 def slopes_of(activations: Sequence[Activation], channels: int) -> Tensor:

@@ -6,7 +6,6 @@ Float32, channels last; the plain modules say what these compute. The loops are 
 from __future__ import annotations
 
 from functools import cache
-from importlib.util import find_spec
 from types import ModuleType
 
 import numpy as np
@@ -15,12 +14,6 @@ from torch import Tensor
 
 from tpvideo.stages.networks.tally import note
 from tpvideo.stages.networks.winograd import NOTHING, PANEL, ROWS, numbers
-
-
-def can_compile(weight: Tensor) -> bool:
-    """Whether the loops take what goes with these weights: float32 on a CPU with numba."""
-    is_plain = weight.dtype == torch.float32 and weight.device.type == "cpu"
-    return is_plain and find_spec("numba") is not None
 
 
 def panels(weight: Tensor) -> Tensor:

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tpvideo.stages.networks.compiled_pixels import added_colours, can_compile, panels
-from tpvideo.stages.networks.winograd import Winograd, can_convolve
+from tpvideo.stages.networks.compiled_pixels import added_colours, panels
+from tpvideo.stages.networks.winograd import Winograd, can_convolve, has_loops
 
 SQRT2 = math.sqrt(2.0)
 
@@ -180,8 +180,6 @@ class ModulatedConv(nn.Module):
             gain: [B or 1, O] factors on the outputs.
             bias: [O].
         """
-        if self._winograd is not None and not torch.is_grad_enabled():
-            return self._winograd(x.float(), scale=style, gain=gain, bias=bias)
         weight: Tensor = self._derived().kernel
         phases = 4 if self.upsample else 1
         if gain is not None:
@@ -314,7 +312,7 @@ class ToRGB(ModulatedConv):
         """Also prepares `onto`."""
         super().freeze(dtype, compiled)
         kernel = self._derived().kernel
-        if compiled and can_compile(kernel):
+        if compiled and has_loops(kernel):
             self._panels = panels(kernel[:, :, 0, 0])
 
     def _forget(self) -> None:

@@ -7,13 +7,13 @@ from torch import nn
 
 from tpvideo.stages.networks import fused_march, gpu_march
 from tpvideo.stages.networks.compiled_conv import compile_convs
-from tpvideo.stages.networks.compiled_pixels import can_compile
 from tpvideo.stages.networks.encoder import StyleHead
-from tpvideo.stages.networks.fused_conv import can_fuse, fuse
+from tpvideo.stages.networks.fused_conv import fuse_chains
 from tpvideo.stages.networks.generator import Generator, Marcher
 from tpvideo.stages.networks.layers import EqualLinear, ModulatedConv, SynthesisBlock
 from tpvideo.stages.networks.triplanenet import TriPlaneNet
 from tpvideo.stages.networks.trunk import SqueezeExcite
+from tpvideo.stages.networks.winograd import has_loops
 
 
 @torch.no_grad()
@@ -49,13 +49,12 @@ def make_lean(
         elif isinstance(module, SynthesisBlock) and module.is_first:
             module.const.data = module.const.to(dtype)
         elif isinstance(module, SqueezeExcite):
-            module.is_compiled = in_loops and can_compile(module.fc1.weight)
+            module.is_compiled = in_loops and has_loops(module.fc1.weight)
     for module in network.modules():
-        if isinstance(module, nn.Sequential):
-            if in_loops:
-                compile_convs(module)
-            if on_cpu and can_fuse(dtype):
-                fuse(module)
+        if in_loops and isinstance(module, nn.Sequential):
+            compile_convs(module)
+    if on_cpu:
+        fuse_chains(network, dtype)
     for module in network.modules():
         if isinstance(module, ModulatedConv):
             module.register_module("affine", scaled_linear(module.affine))

@@ -1,4 +1,4 @@
-"""Frozen 3 x 3 convolutions in float32 on a CPU, by Winograd's algorithm (conv_kernel.py).
+"""Frozen 3 x 3 convolutions in float32 on a CPU, by Winograd's algorithm (winograd_kernel.py).
 
 On one core they take a third of the time of oneDNN's, with what follows them done on the way. Needs
 numba; `can_convolve` says whether a convolution is one of these.
@@ -119,13 +119,16 @@ class Winograd:
 
 
 def can_convolve(weight: Tensor, phases: int = 1) -> bool:
-    """Whether `Winograd` takes this kernel [O, I, k, k]: on a CPU with numba."""
+    """Whether `Winograd` takes this kernel [O, I, k, k]."""
     outputs, inputs, height, width = weight.shape
-    fits = (
-        (height, width) == (3, 3) and inputs % CHANNELS == 0 and outputs % (phases * CHANNELS) == 0
-    )
+    is_whole = inputs % CHANNELS == 0 and outputs % (phases * CHANNELS) == 0
+    return (height, width) == (3, 3) and is_whole and has_loops(weight)
+
+
+def has_loops(weight: Tensor) -> bool:
+    """Whether compiled loops take these weights: float32, on a CPU with numba."""
     is_plain = weight.dtype == torch.float32 and weight.device.type == "cpu"
-    return fits and is_plain and find_spec("numba") is not None
+    return is_plain and find_spec("numba") is not None
 
 
 def transformed(weight: NDArray[np.float64]) -> Floats:
@@ -160,9 +163,9 @@ def numbers(values: Tensor | Floats) -> Floats:
 @cache
 def kernel() -> Callable[..., None]:
     """The compiled loop; imported on first use because numba takes half a second to load."""
-    from tpvideo.stages.networks import conv_kernel
+    from tpvideo.stages.networks import winograd_kernel
 
-    convolve: Callable[..., None] = conv_kernel.convolve
+    convolve: Callable[..., None] = winograd_kernel.convolve
     return convolve
 
 

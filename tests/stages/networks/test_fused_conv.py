@@ -4,10 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from tpvideo.stages.networks.fused_conv import can_fuse
+from tpvideo.stages.networks.fused_conv import FusedConv, can_fuse, fuse_chains
 from tpvideo.stages.networks.landmarks import LandmarkNet
 from tpvideo.stages.networks.lean import fold_norms
-from tpvideo.stages.networks.silu_conv import SiluConv, fuse_silu
 
 needs_operators = pytest.mark.skipif(
     not can_fuse(torch.float32), reason="torch has no fused convolutions here"
@@ -24,7 +23,7 @@ def test_one_step_does_what_convolution_and_silu_do(
     conv = nn.Conv2d(16, 24, 3, stride, 1).requires_grad_(False)
     x = torch.randn(shape)
     with torch.inference_mode():
-        fused = SiluConv(conv)
+        fused = FusedConv(conv, "swish")
         fused(torch.randn(2, 16, 12, 12))  # lays the weights out for another picture
         torch.testing.assert_close(fused(x), nn.functional.silu(conv(x)), atol=1e-5, rtol=1e-5)
 
@@ -42,7 +41,7 @@ def test_a_fused_landmark_network_says_the_same() -> None:
         plain = network(crops)
         for chain in [m for m in network.modules() if isinstance(m, nn.Sequential)]:
             fold_norms(chain)
-        fuse_silu(network)
+        fuse_chains(network)
         fused = network(crops)
     convolutions = [m for m in network.features.modules() if isinstance(m, nn.Conv2d)]
     assert not convolutions  # every one has become a step
@@ -52,5 +51,5 @@ def test_a_fused_landmark_network_says_the_same() -> None:
 
 def test_what_no_convolution_precedes_stays() -> None:
     chain = nn.Sequential(nn.Linear(4, 4), nn.SiLU())
-    fuse_silu(chain)
+    fuse_chains(chain)
     assert isinstance(chain[1], nn.SiLU)
