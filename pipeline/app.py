@@ -13,6 +13,7 @@ import torch
 from onnxruntime import InferenceSession
 
 from tpvideo.pipeline.config import PRESET_THRIFT, Settings
+from tpvideo.pipeline.cores import network_cores, usable_cores
 from tpvideo.pipeline.errors import ConfigError
 from tpvideo.pipeline.frame import Decoded, Inverted, Matted, Posed, Rendered
 from tpvideo.pipeline.metrics import Report
@@ -59,6 +60,8 @@ class Machine:
     dtype: torch.dtype
     batch: int
     """Most frames inverted or rendered at once."""
+    lanes: int = 1
+    """Threads for each of the two stages that do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +109,7 @@ def assemble(
     share_cores()
     begin = sink.recover(_key(source, settings, machine))
     networks = networks or load_networks(settings, machine)
-    machine = working_machine(machine, networks)
+    machine = busy_machine(working_machine(machine, networks), settings, networks.triplane)
     view = drawing(settings, machine, networks.triplane)
     chain = inverted(source, settings, machine, networks, skip=begin.frames if begin else 0)
     return chain.then(view).into(
@@ -151,7 +154,7 @@ def assemble_views(
     begin = None
     if isinstance(sink, EachFile):
         begin = sink.recover([_key(source, each, machine) | together for each in asked])
-    machine = working_machine(machine, networks)
+    machine = busy_machine(working_machine(machine, networks), settings, networks.triplane)
     views = [drawing(each, machine, networks.triplane) for each in asked]
     chain = inverted(source, settings, machine, networks, skip=begin.frames if begin else 0)
     return chain.then(SeveralViews(views)).into(
@@ -206,6 +209,7 @@ def inverted(
         device=machine.device,
         dtype=machine.dtype,
         batch=machine.batch,
+        lanes=machine.lanes,
         memory=HeadMemory(settings.smooth),
         min_confidence=settings.min_confidence,
         first_every=PRESET_THRIFT[settings.preset].first_every,
@@ -379,8 +383,30 @@ def working_machine(machine: Machine, networks: Networks) -> Machine:
 def share_cores() -> None:
     """Leave a core to decoding, matting and encoding, unless OMP_NUM_THREADS says otherwise."""
     if "OMP_NUM_THREADS" not in os.environ:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        torch.set_num_threads(max(1, (cores or 1) - 1))
+        torch.set_num_threads(max(1, usable_cores() - 1))
+
+
+LARGE_PX = 256
+"""Side of a network's pictures from which a frame is work enough: its layers are long enough to be
+shared among cores, and batches and lanes would only hold more memory."""
+MOST_LANES = 4
+BATCH = 4
+"""Frames at once on a CPU: what a layer costs besides its arithmetic counts once for all."""
+
+
+def busy_machine(machine: Machine, settings: Settings, network: TriPlaneNet) -> Machine:
+    """The same, with as many frames at once, and a lane of each stage for every two cores, as a
+    small network wants on a CPU.
+
+    On two cores a second lane makes them busier and no faster (docs/performance.md).
+    """
+    if machine.device.type != "cpu" or network.side >= LARGE_PX:
+        return machine
+    cores = network_cores()
+    lanes = min(MOST_LANES, max(1, cores // 2))
+    if lanes > 1:
+        torch.set_num_threads(max(1, cores // (2 * lanes)))
+    return replace(machine, batch=settings.batch_size or BATCH, lanes=lanes)
 
 
 def takes_detail(choice: str, network: TriPlaneNet) -> bool:
@@ -422,4 +448,5 @@ def novel_view(settings: Settings, machine: Machine, network: TriPlaneNet) -> No
         device=machine.device,
         dtype=machine.dtype,
         batch=machine.batch,
+        lanes=machine.lanes,
     )

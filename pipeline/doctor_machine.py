@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 import warnings
@@ -16,6 +15,7 @@ import numpy as np
 import onnxruntime
 import torch
 
+from tpvideo.pipeline.cores import usable_cores
 from tpvideo.pipeline.errors import WeightsError
 from tpvideo.pipeline.finding import Finding
 from tpvideo.stages.codecs import CODECS
@@ -49,14 +49,14 @@ def examine() -> Iterator[Finding]:
 
 def _processor() -> Finding:
     amx, avx512_bf16 = has_amx(), has_avx512_bf16()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cores = usable_cores()
     capability = torch.backends.cpu.get_cpu_capability()
     abilities = [name for name, has in (("AMX", amx), ("AVX-512 BF16", avx512_bf16)) if has]
     fast = f"bfloat16 by {' and '.join(abilities)}" if abilities else "no fast bfloat16"
     threads = torch.get_num_threads()
     said = f"{cores} cores, {threads} threads, {capability}, {fast}"
     figures: dict[str, float | bool | str | list[str]] = {
-        "cores": cores or 1, "threads": threads, "amx": amx, "avx512_bf16": avx512_bf16,
+        "cores": cores, "threads": threads, "amx": amx, "avx512_bf16": avx512_bf16,
         "bf16": amx or avx512_bf16, "capability": capability,
     }  # fmt: skip
     return Finding("device", "cpu", "ok", said, figures=figures)

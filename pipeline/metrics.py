@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -40,6 +40,19 @@ class Timing:
     def batch(self) -> float:
         """Mean number of frames in a hand-over; 0 before the first."""
         return self.frames / self.batches if self.batches else 0.0
+
+
+def mean_of(timings: Sequence[Timing]) -> Timing:
+    """Of a stage that several threads work for: their frames, and the mean of their times."""
+    count = len(timings)
+    return Timing(
+        timings[0].stage,
+        frames=sum(timing.frames for timing in timings),
+        batches=sum(timing.batches for timing in timings),
+        busy_s=sum(timing.busy_s for timing in timings) / count,
+        starved_s=sum(timing.starved_s for timing in timings) / count,
+        blocked_s=sum(timing.blocked_s for timing in timings) / count,
+    )
 
 
 class Clock:

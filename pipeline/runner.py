@@ -18,10 +18,11 @@ from tpvideo.pipeline.channel import Cancelled, Channel
 from tpvideo.pipeline.checkpoint import Checkpoint
 from tpvideo.pipeline.errors import ResumeError, StageError, StallError
 from tpvideo.pipeline.frame import StreamInfo
+from tpvideo.pipeline.lanes import LanedWorker
 from tpvideo.pipeline.losses import Losses
 from tpvideo.pipeline.metrics import Report
 from tpvideo.pipeline.signals import answered
-from tpvideo.pipeline.stage import Interruptible, Sink, Source, Stage
+from tpvideo.pipeline.stage import Interruptible, LanedStage, Sink, Source, Stage
 from tpvideo.pipeline.worker import (
     SINK_NAME,
     SOURCE_NAME,
@@ -95,9 +96,9 @@ class Flow(Generic[A]):
 class Pipeline:
     """Runs a source, stages and a sink, once.
 
-    Every stage has a thread named tpvideo-<stage>, and waits when the channel after it is full.
-    In memory are at most the sum of the capacities and one batch for each stage, whatever the
-    length of the video.
+    Every stage has a thread named tpvideo-<stage>, one with lanes as many, and waits when the
+    channel after it is full. In memory are at most the sum of the capacities and one batch for
+    each thread, whatever the length of the video.
     """
 
     def __init__(
@@ -146,7 +147,7 @@ class Pipeline:
         self._workers: tuple[Worker, ...] = (
             self._reader,
             *(
-                StageWorker(
+                _stage_worker(
                     stage,
                     inbox,
                     outbox,
@@ -218,7 +219,7 @@ class Pipeline:
         """The account so far. From any thread, at any moment."""
         ended_s = self._ended_s or time.perf_counter()
         return Report(
-            tuple(worker.clock.timing for worker in self._workers),
+            tuple(worker.timing for worker in self._workers),
             elapsed_s=ended_s - (self._started_s or ended_s),
             dropped=self.channels[0].dropped,
             is_stopped=self._reader.is_stopped,
@@ -349,6 +350,19 @@ class Pipeline:
             raise first
         if self._aborted_by is not None:
             raise self._aborted_by
+
+
+def _stage_worker(
+    stage: Stage[Any, Any],
+    inbox: Channel[Any],
+    outbox: Channel[Any],
+    *,
+    live: bool,
+    admitted: Channel[None] | None,
+) -> Worker:
+    if isinstance(stage, LanedStage) and stage.lanes > 1 and not live:
+        return LanedWorker(stage, inbox, outbox)
+    return StageWorker(stage, inbox, outbox, live=live, admitted=admitted)
 
 
 def _finish(sink: Sink[Any]) -> None:

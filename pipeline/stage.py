@@ -17,6 +17,9 @@ from tpvideo.pipeline.frame import StreamInfo
 Out = TypeVar("Out")
 In_contra = TypeVar("In_contra", contravariant=True)
 Out_co = TypeVar("Out_co", covariant=True)
+In = TypeVar("In")
+Job = TypeVar("Job")
+Made = TypeVar("Made")
 
 
 class Source(Protocol[Out_co]):
@@ -35,7 +38,8 @@ class Source(Protocol[Out_co]):
 class Stage(Generic[In_contra, Out_co]):
     """One step that a frame takes. Subclasses write process; the rest has defaults.
 
-    A stage is used by one thread at a time and keeps the order of its items.
+    A stage is used by one thread at a time, unless it is a LanedStage, and keeps the order of its
+    items.
     """
 
     batch: int = 1
@@ -77,6 +81,34 @@ class Stage(Generic[In_contra, Out_co]):
 
     def close(self) -> None:
         """Release what open acquired; called once, also after a failure."""
+
+
+class LanedStage(Stage[In, Out], Generic[In, Job, Made, Out]):
+    """A stage in three steps, of which the middle one can go on for several batches at once.
+
+    What a batch changes in what later ones become happens in `prepare` and `finish`, which are
+    called in the order of the batches, each for one at a time; `prepare` may be batches ahead. At
+    `state` and `flush` every batch that was begun has ended.
+    """
+
+    lanes: int = 1
+    """Most batches in work at once; live, there is one."""
+
+    def prepare(self, items: Sequence[In]) -> Job:
+        """Begin 1..batch items: all that `work` needs of them and of what went before."""
+        raise NotImplementedError
+
+    def work(self, job: Job) -> Made:
+        """The long part; changes nothing in the stage."""
+        raise NotImplementedError
+
+    def finish(self, items: Sequence[In], made: Made) -> Iterable[Out]:
+        """End what `prepare` began: the items' results, in order."""
+        raise NotImplementedError
+
+    def process(self, items: Sequence[In]) -> Iterable[Out]:
+        """The three steps in a row."""
+        return self.finish(items, self.work(self.prepare(items)))
 
 
 class Sink(Protocol[In_contra]):

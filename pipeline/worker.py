@@ -9,7 +9,7 @@ from tpvideo.pipeline.channel import Channel, EndOfStream
 from tpvideo.pipeline.checkpoint import Checkpoint, State
 from tpvideo.pipeline.gauge import Gauge
 from tpvideo.pipeline.losses import Losses
-from tpvideo.pipeline.metrics import Clock
+from tpvideo.pipeline.metrics import Clock, Timing
 from tpvideo.pipeline.stage import Keeper, Sink, Source, Stage
 
 Item = TypeVar("Item")
@@ -29,6 +29,11 @@ class Worker:
         self.clock = Clock(name)
         self.frames: range | None = None
         """The frames in hand, for the message if they fail; None at the end of the stream."""
+
+    @property
+    def timing(self) -> Timing:
+        """What it did so far. From any thread."""
+        return self.clock.timing
 
     def work(self) -> None:
         """Work until the stream ends; raises what the part raises, or Cancelled."""
@@ -126,12 +131,20 @@ class StageWorker(Worker, Generic[In, Out]):
     def work(self) -> None:
         while items := self._take():
             if isinstance(items[0], Checkpoint):
-                self._put(self._outbox, items[0].past(memory_of(self._stage)))
+                self._mark(items[0])
                 continue
             with self.clock.spend("busy_s"):
                 results = self._stage.process(items)
             self._hand_on(results)
             self.clock.count(len(items))
+        self._end()
+
+    def _mark(self, checkpoint: Checkpoint) -> None:
+        """Pass a checkpoint on, with what the stage remembers at this moment."""
+        self._put(self._outbox, checkpoint.past(memory_of(self._stage)))
+
+    def _end(self) -> None:
+        """Hand on what is held, and say that nothing follows."""
         with self.clock.spend("busy_s"):
             results = self._stage.flush()
         self._hand_on(results)

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from tpvideo.pipeline.checkpoint import State
 from tpvideo.pipeline.errors import NoFaceError
-from tpvideo.pipeline.frame import Face, Head, Inverted, Posed, StreamInfo
+from tpvideo.pipeline.frame import Earlier, Face, Head, Inverted, Posed, StreamInfo
 from tpvideo.pipeline.gauge import Gauge
-from tpvideo.pipeline.stage import Stage
+from tpvideo.pipeline.stage import LanedStage
 from tpvideo.stages import pixels
 from tpvideo.stages.confidence import LOW, confidence
-from tpvideo.stages.first_branch import FirstBranch
+from tpvideo.stages.first_branch import FirstAnswer, FirstBranch, together
 from tpvideo.stages.head_memory import HeadMemory
 from tpvideo.stages.memory import Halving
 from tpvideo.stages.networks.generator import resize
@@ -43,7 +43,19 @@ def network_input(faces: Sequence[Face], side: int, device: torch.device) -> tup
     return pictures, pixels.to_rows([face.camera for face in faces], device)
 
 
-class Inversion(Stage[Posed, Inverted]):
+@dataclass(frozen=True, slots=True)
+class _New:
+    """A face that is not the one before it."""
+
+    face: Face
+    earlier: Earlier | None
+    """What is remembered of it."""
+    first: FirstAnswer | None
+    """What the first branch said of it, or of a frame shortly before; None where it is asked with
+    the second one."""
+
+
+class Inversion(LanedStage[Posed, list[_New], list[Head], Inverted]):
     """TriPlaneNet on every frame that shows a face; the others pass by in their place.
 
     Args:
@@ -52,9 +64,8 @@ class Inversion(Stage[Posed, Inverted]):
         batch: most faces inverted together.
         memory: of what earlier frames of a shot saw; None leaves every frame to itself.
         min_confidence: heads that are less sure pass by like frames without a face.
-        first_every: the first branch looks at every n-th frame of a shot only; from 2 on, frames
-            are inverted one by one. See first_branch.py.
-        linger_s: see Stage.
+        first_every: the first branch looks at every n-th frame of a shot only; see first_branch.py.
+        lanes, linger_s: see LanedStage.
     """
 
     def __init__(
@@ -64,6 +75,7 @@ class Inversion(Stage[Posed, Inverted]):
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
         batch: int = 4,
+        lanes: int = 1,
         memory: HeadMemory | None = None,
         min_confidence: float = 0.0,
         first_every: int = 1,
@@ -73,14 +85,18 @@ class Inversion(Stage[Posed, Inverted]):
         self.device = torch.device(device)
         self.dtype = dtype
         self.first_branch = FirstBranch(network, first_every) if first_every > 1 else None
-        self._invert = replayed(self.name, network.invert, self.device)
-        self.batch = batch if self.first_branch is None else 1
+        work = network.invert if self.first_branch is None else network.refine
+        self._invert = replayed(self.name, work, self.device)
+        self.batch = batch
+        self.lanes = lanes
         self.memory = memory
         self.gauge = Gauge("confidence", least=min_confidence, low_at=LOW)
         """How sure each head is; see confidence.py."""
         self.linger_s = linger_s
         self._halving = Halving(self.name)
-        self._before: tuple[Face, Head] | None = None
+        self._begun: Face | None = None  # the last one that came
+        self._finished: Face | None = None  # and the last that went,
+        self._head: Head | None = None  # with its head
 
     @property
     def name(self) -> str:
@@ -95,30 +111,43 @@ class Inversion(Stage[Posed, Inverted]):
 
     def open(self, info: StreamInfo) -> StreamInfo:
         """Start anew: nothing is remembered of an earlier stream."""
-        self._before = None
+        self._begun = self._finished = self._head = None
         self.gauge.clear()
         self._forget()
         return info
 
-    def process(self, items: Sequence[Posed]) -> list[Inverted]:
-        """1..batch packets in, as many out; a face that is the one before it costs nothing."""
-        if self.first_branch is not None and any(item.cut for item in items):
-            self.first_branch.forget()
-        faces = [item.face for item in items if item.face is not None]
-        news = [
-            face
-            for face, last in zip(faces, [self._last_face(), *faces], strict=False)
-            if face is not last
-        ]
-        found = iter(self._halving(self.invert, news))
-        inverted = []
+    def prepare(self, items: Sequence[Posed]) -> list[_New]:
+        """1..batch packets; a face that is the one before it costs nothing."""
+        news = []
         for item in items:
-            if item.face is not None and item.face is not self._last_face():
-                self._before = item.face, self._remembered(item, item.face, next(found))
-            head = None if item.face is None or self._before is None else self._before[1]
-            whole = Inverted(item.stamp, item.rgb, item.face, head, cut=item.cut)
-            inverted.append(self._trusted(whole))
-        return inverted
+            if item.cut:
+                self._forget()
+            if item.face is None or item.face is self._begun:
+                continue
+            self._begun = item.face
+            earlier = None if self.memory is None else self.memory(item.face)
+            first = None
+            if self.first_branch is not None:
+                (first,) = self._halving(self._look, [item.face])
+            news.append(_New(item.face, earlier, first))
+        return news
+
+    def work(self, job: list[_New]) -> list[Head]:
+        """The heads of the faces, with what is remembered of them."""
+        heads = self._halving(
+            lambda news: self.invert(
+                [new.face for new in news], [new.first for new in news if new.first is not None]
+            ),
+            job,
+        )
+        return [
+            head if new.earlier is None else replace(head, earlier=new.earlier)
+            for head, new in zip(heads, job, strict=True)
+        ]
+
+    def finish(self, items: Sequence[Posed], made: list[Head]) -> list[Inverted]:
+        """As many packets as came."""
+        return list(self._inverted(items, made))
 
     def flush(self) -> tuple[()]:
         """Nothing is held; but a run of which no frame is good enough has failed."""
@@ -149,6 +178,14 @@ class Inversion(Stage[Posed, Inverted]):
         for part in self._parts().values():
             part.forget()
 
+    def _inverted(self, items: Sequence[Posed], made: Sequence[Head]) -> Iterator[Inverted]:
+        heads = iter(made)
+        for item in items:
+            if item.face is not None and item.face is not self._finished:
+                self._finished, self._head = item.face, next(heads)
+            head = None if item.face is None else self._head
+            yield self._trusted(Inverted(item.stamp, item.rgb, item.face, head, cut=item.cut))
+
     def _trusted(self, item: Inverted) -> Inverted:
         """The same, or what a frame without a face is where its head is not sure enough."""
         if item.head is None:
@@ -158,22 +195,23 @@ class Inversion(Stage[Posed, Inverted]):
             return item
         return Inverted(item.stamp, item.rgb, None, None)
 
-    def _remembered(self, item: Posed, face: Face, head: Head) -> Head:
-        if self.memory is None:
-            return head
-        if item.cut:
-            self.memory.forget()
-        return replace(head, earlier=self.memory(face))
+    def _look(self, faces: Sequence[Face]) -> list[FirstAnswer]:
+        """The first branch's answer for the one face that is next."""
+        assert self.first_branch is not None
+        with torch.inference_mode(), in_precision(self.device, self.dtype):
+            side = self.network.side
+            return [self.first_branch(lambda: network_input(faces, side, self.device)[0])]
 
-    def _last_face(self) -> Face | None:
-        return None if self._before is None else self._before[0]
+    def invert(self, faces: Sequence[Face], firsts: Sequence[FirstAnswer] = ()) -> list[Head]:
+        """The heads of some faces, computed as one batch; each as if it were alone.
 
-    def invert(self, faces: Sequence[Face]) -> list[Head]:
-        """The heads of some faces, computed as one batch; each as if it were alone."""
+        Args:
+            faces: 1 or more.
+            firsts: what the first branch says of each, where it is not to look.
+        """
         with torch.inference_mode(), in_precision(self.device, self.dtype):
             pictures, labels = network_input(faces, self.network.side, self.device)
-            find = self._invert if self.first_branch is None else self.first_branch
-            found = find(pictures, labels)
+            found = self._invert(pictures, labels, *(together(firsts) if firsts else ()))
         errors = [0.0] * len(faces) if found.error is None else found.error.tolist()
         return [
             Head(latents, planes, confidence(face, error))

@@ -18,7 +18,7 @@ from tpvideo.pipeline.checkpoint import State
 from tpvideo.pipeline.errors import NoFaceError
 from tpvideo.pipeline.frame import Face, Head, Image, Inverted, Rendered, Stamp, StreamInfo
 from tpvideo.pipeline.losses import Losses
-from tpvideo.pipeline.stage import Stage
+from tpvideo.pipeline.stage import LanedStage
 from tpvideo.stages import geometry, pixels
 from tpvideo.stages.backdrop import Backdrop, Plain
 from tpvideo.stages.cut import has_kernel
@@ -41,7 +41,14 @@ SOURCE = "no face: the source is shown"
 BLANK = "no face: the backdrop alone is shown"
 
 
-class NovelView(Stage[Inverted, Rendered]):
+Drawn = tuple[Image, Image | None]
+"""Colours [S, S, 3] and, where nothing is behind them, opacity [S, S]."""
+
+News = list[Inverted]
+"""Those of a batch whose head is not the one before it."""
+
+
+class NovelView(LanedStage[Inverted, News, list[tuple[Inverted, Drawn]], Rendered]):
     """The head as a camera sees it that never was.
 
     Args:
@@ -63,6 +70,7 @@ class NovelView(Stage[Inverted, Rendered]):
             (`blank`), or an error (`fail`).
         side_by_side: put the source's crop to the left of the result.
         batch: most frames rendered together.
+        lanes, linger_s: see LanedStage.
     """
 
     def __init__(
@@ -84,6 +92,7 @@ class NovelView(Stage[Inverted, Rendered]):
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
         batch: int = 1,
+        lanes: int = 1,
         linger_s: float | None = None,
     ) -> None:
         self.network = network
@@ -101,6 +110,7 @@ class NovelView(Stage[Inverted, Rendered]):
         self.device = torch.device(device)
         self.dtype = dtype
         self.batch = batch
+        self.lanes = lanes
         self.linger_s = linger_s
         self._halving = Halving(self.name)
         self._render = replayed(self.name, network.render, self.device)
@@ -109,8 +119,8 @@ class NovelView(Stage[Inverted, Rendered]):
         self._last: Rendered | None = None
         self._frames = 0
         self._how: tuple[object, ...] = ()
-        self._head: Head | None = None
-        self._drawn: tuple[Image, Image | None] | None = None
+        self._head: Head | None = None  # the last one that came
+        self._drawn: Drawn | None = None  # and the last that was drawn
 
     @property
     def name(self) -> str:
@@ -130,22 +140,36 @@ class NovelView(Stage[Inverted, Rendered]):
         self._frames = 0
         return replace(info, width=self.size * (2 if self.side_by_side else 1), height=self.size)
 
-    def process(self, items: Sequence[Inverted]) -> Iterator[Rendered]:
-        """1..batch packets in, as many out; a head that is the one before it is not drawn anew."""
+    def prepare(self, items: Sequence[Inverted]) -> News:
+        """1..batch packets; a head that is the one before it is not drawn anew."""
         how = self._knobs()
-        if how != self._how:
-            self._how, self._head, self._drawn = how, None, None
-        found = [item for item in items if item.head is not None]
-        before = [self._head, *(item.head for item in found)]
-        news = [item for item, head in zip(found, before, strict=False) if item.head is not head]
-        pictures = iter(self._halving(self._draw, news))
+        before = self._head if how == self._how else None
+        self._how = how
+        news = []
+        for item in items:
+            if item.head is not None and item.head is not before:
+                before = item.head
+                news.append(item)
+        self._head = before
+        return news
+
+    def work(self, job: News) -> list[tuple[Inverted, Drawn]]:
+        """The pictures of the heads."""
+        return list(zip(job, self._halving(self._draw, job), strict=True))
+
+    def finish(
+        self, items: Sequence[Inverted], made: list[tuple[Inverted, Drawn]]
+    ) -> Iterator[Rendered]:
+        """As many packets as came."""
+        pictures = iter(made)
+        next_one = next(pictures, None)
         for item in items:
             self._frames += 1
-            if item.head is None:
+            if next_one is not None and item is next_one[0]:
+                self._drawn, next_one = next_one[1], next(pictures, None)
+            if item.head is None or self._drawn is None:
                 yield self._lost(item)
                 continue
-            if self._drawn is None or item.head is not self._head:
-                self._head, self._drawn = item.head, next(pictures)
             rgb, alpha = self._drawn
             self._last = Rendered(item.stamp, self._beside(item, rgb), alpha)
             yield self._last
@@ -199,7 +223,7 @@ class NovelView(Stage[Inverted, Rendered]):
         roll = math.atan2(turn[1, 0], turn[0, 0])  # > 0: the head leans clockwise
         return geometry.label_camera(yaw + self.yaw_rad, pitch + self.pitch_rad, roll_rad=-roll)
 
-    def _draw(self, items: Sequence[Inverted]) -> list[tuple[Image, Image | None]]:
+    def _draw(self, items: Sequence[Inverted]) -> list[Drawn]:
         faces = [item.face for item in items if item.face is not None]
         heads: list[Head] = [item.head for item in items if item.head is not None]
         labels = pixels.to_rows([self.label(face) for face in faces], self.device)
@@ -230,7 +254,7 @@ class NovelView(Stage[Inverted, Rendered]):
         target: Seen,
         items: Sequence[Inverted],
         edited: EditedView | None,
-    ) -> list[tuple[Image, Image | None]]:
+    ) -> list[Drawn]:
         """Detail, size and what is behind; arguments as for detail.sharpen."""
         seen = [(item.rgb, item.face) for item in items if item.face is not None]
         if self.detail:

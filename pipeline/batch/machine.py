@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tpvideo.pipeline.config import Settings
+from tpvideo.pipeline.cores import usable_cores
 from tpvideo.pipeline.errors import ConfigError
 
 CORES_A_WORKER = 2
@@ -81,13 +82,6 @@ def gpu_names(settings: Settings) -> list[str]:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     names = [name.strip() for name in visible.split(",")] if visible else []
     return names[:count] if len(names) >= count else [str(number) for number in range(count)]
-
-
-def usable_cores() -> int:
-    """Processors that this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def free_bytes() -> int | None:

@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tpvideo.pipeline import config
+from tpvideo.pipeline.cores import usable_cores
 from tpvideo.pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def _figures(
         name: app.load_networks(chosen, app.pick_machine(chosen))
         for name, chosen in variants.items()
     }
-    figures: dict[str, Any] = {"machine": _machine(timing.cores()), "variants": {}}
+    figures: dict[str, Any] = {"machine": _machine(usable_cores()), "variants": {}}
     for name, chosen in variants.items():
         figures["variants"][name] = {"settings": {"size": chosen.size, "model": chosen.model}}
         if stages:

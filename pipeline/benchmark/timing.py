@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import resource
 import sys
 import time
@@ -18,6 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tpvideo.pipeline import app
 from tpvideo.pipeline.config import Settings
+from tpvideo.pipeline.cores import usable_cores
 from tpvideo.pipeline.metrics import Report
 from tpvideo.pipeline.runner import Flow
 from tpvideo.pipeline.stage import Stage
@@ -148,7 +148,7 @@ def time_run(film: Path, settings: Settings, networks: app.Networks) -> RunTime:
         frames=report.frames,
         fps=report.frames / report.elapsed_s,
         cpu_ms=1000 * cpu / report.frames,
-        cores=cores(),
+        cores=usable_cores(),
         peak_mib=peak_mib(),
         peak_gpu_mib=torch.cuda.max_memory_allocated() / 2**20 if on_gpu else 0.0,
         report=report,
@@ -157,8 +157,9 @@ def time_run(film: Path, settings: Settings, networks: app.Networks) -> RunTime:
 
 def rendered(film: Path, settings: Settings, networks: app.Networks) -> Flow[Any]:
     """The chain that a run takes, up to the pictures."""
-    machine = app.working_machine(app.pick_machine(settings), networks)
     app.share_cores()
+    machine = app.working_machine(app.pick_machine(settings), networks)
+    machine = app.busy_machine(machine, settings, networks.triplane)
     view = app.novel_view(settings, machine, networks.triplane)
     return app.inverted(film, settings, machine, networks).then(view)
 
@@ -186,13 +187,6 @@ def ceiling_gflops(
             spent = clock() - begun
             best = max(best, 2 * count * width * width * 9 * 64 * 64 / max(spent, 1e-9) / 1e9)
     return best
-
-
-def cores() -> int:
-    """Processor cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def peak_mib() -> float:

@@ -257,6 +257,33 @@ def test_on_a_cpu_the_weights_have_the_precision(precision: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("cores", "lanes", "threads"),
+    [("1", 1, 1), ("2", 1, 1), ("4", 2, 1), ("8", 4, 1), ("24", 4, 3)],
+)
+def test_a_small_network_has_batches_and_a_lane_for_every_two_cores(
+    monkeypatch: pytest.MonkeyPatch, cores: str, lanes: int, threads: int
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", cores)
+    asked: list[int] = [1]
+    monkeypatch.setattr(torch, "set_num_threads", asked.append)
+    alone = app.Machine(torch.device("cpu"), torch.float32, 1)
+    machine = app.busy_machine(alone, Settings(), tiny_network())
+    assert (machine.batch, machine.lanes, asked[-1]) == (app.BATCH, lanes, threads)
+    assert app.busy_machine(alone, Settings(batch_size=3), tiny_network()).batch == 3
+    stage = app.novel_view(Settings(), machine, tiny_network())
+    assert (stage.batch, stage.lanes) == (app.BATCH, lanes)
+
+
+def test_a_large_network_and_a_gpu_keep_the_batch_they_have() -> None:
+    alone = app.Machine(torch.device("cpu"), torch.float32, 1)
+    large = tiny_network()
+    large.side = 256
+    assert app.busy_machine(alone, Settings(), large) == alone
+    gpu = app.Machine(torch.device("cuda"), torch.bfloat16, 8)
+    assert app.busy_machine(gpu, Settings(), tiny_network()) == gpu
+
+
+@pytest.mark.parametrize(
     ("choice", "channels", "is_on"),
     [("auto", 4, True), ("auto", 3, False), ("on", 3, True), ("off", 4, False)],
 )

@@ -12,6 +12,7 @@ from tiny import random_face, tiny_network
 from tpvideo.pipeline.errors import NoFaceError
 from tpvideo.pipeline.frame import Face, Head, Posed, Stamp, StreamInfo
 from tpvideo.stages.confidence import LOST_ERROR, SURE_ERROR, confidence
+from tpvideo.stages.first_branch import FirstAnswer
 from tpvideo.stages.invert import Inversion, network_input
 from tpvideo.stages.networks.triplanenet import first_error
 
@@ -46,8 +47,8 @@ def test_the_error_is_the_mean_difference_over_what_is_shown() -> None:
 class WellRebuilt(Inversion):
     """Noise is not rebuilt by anybody; here it counts as if it were."""
 
-    def invert(self, faces: Sequence[Face]) -> list[Head]:
-        heads = zip(faces, super().invert(faces), strict=True)
+    def invert(self, faces: Sequence[Face], firsts: Sequence[FirstAnswer] = ()) -> list[Head]:
+        heads = zip(faces, super().invert(faces, firsts), strict=True)
         return [replace(head, confidence=confidence(face, 0.0)) for face, head in heads]
 
 

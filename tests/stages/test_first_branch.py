@@ -42,17 +42,16 @@ def test_the_first_branch_looks_at_every_third_frame_and_at_the_first_after_a_cu
 
 def test_the_second_branch_sees_every_frame() -> None:
     network = tiny_network()
-    keep = FirstBranch(network, 2)
-    faces = [random_face(0), random_face(1)]
+    stage = Inversion(network, first_every=2)
+    first, second = (stage.process([item])[0] for item in shot(2))
+    assert first.head is not None and second.head is not None and second.face is not None
+    latents = first.head.latents[None]
     with torch.inference_mode():
-        (first, second) = (
-            keep(*network_input([face], network.side, torch.device("cpu"))) for face in faces
-        )
-        pictures, labels = network_input(faces[1:], network.side, torch.device("cpu"))
-        expected = network.refine(pictures, labels, first.ws, first.first)
-    assert torch.equal(second.ws, first.ws)
-    torch.testing.assert_close(second.planes, expected.planes)
-    assert not torch.equal(second.planes, first.planes)
+        pictures, labels = network_input([second.face], network.side, torch.device("cpu"))
+        expected = network.refine(pictures, labels, latents, network.decoder.planes(latents))
+    assert torch.equal(second.head.latents, first.head.latents)
+    torch.testing.assert_close(second.head.planes, expected.planes[0])
+    assert not torch.equal(second.head.planes, first.head.planes)
 
 
 def test_a_kept_answer_survives_an_interruption() -> None:
@@ -74,10 +73,10 @@ def test_a_kept_answer_survives_an_interruption() -> None:
 def test_a_new_stream_is_looked_at_anew() -> None:
     network = tiny_network()
     keep, seen = FirstBranch(network, 8), looks(network)
-    picture, label = network_input([random_face(0)], network.side, torch.device("cpu"))
+    picture, _ = network_input([random_face(0)], network.side, torch.device("cpu"))
     for _ in range(2):
         keep.forget()
-        keep(picture, label)
+        keep(lambda: picture)
     assert len(seen) == 2 and keep.state()["age"] == 1
     keep.forget()
     assert keep.state() == {}
