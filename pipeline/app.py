@@ -109,7 +109,7 @@ def assemble(
     share_cores()
     begin = sink.recover(_key(source, settings, machine))
     networks = networks or load_networks(settings, machine)
-    machine = busy_machine(working_machine(machine, networks), settings, networks.triplane)
+    machine = busy_machine(working_machine(machine, networks), networks.triplane)
     view = drawing(settings, machine, networks.triplane)
     chain = inverted(source, settings, machine, networks, skip=begin.frames if begin else 0)
     return chain.then(view).into(
@@ -154,7 +154,7 @@ def assemble_views(
     begin = None
     if isinstance(sink, EachFile):
         begin = sink.recover([_key(source, each, machine) | together for each in asked])
-    machine = busy_machine(working_machine(machine, networks), settings, networks.triplane)
+    machine = busy_machine(working_machine(machine, networks), networks.triplane)
     views = [drawing(each, machine, networks.triplane) for each in asked]
     chain = inverted(source, settings, machine, networks, skip=begin.frames if begin else 0)
     return chain.then(SeveralViews(views)).into(
@@ -212,7 +212,7 @@ def inverted(
         lanes=machine.lanes,
         memory=HeadMemory(settings.smooth),
         min_confidence=settings.min_confidence,
-        first_every=PRESET_THRIFT[settings.preset].first_every,
+        first_every=first_every(settings.preset, networks.triplane),
     )
     faces = posed(read(_file_source(source, settings, skip)), matting, face)
     if settings.layout == "frame" or settings.background == "source":
@@ -387,32 +387,39 @@ def share_cores() -> None:
 
 
 LARGE_PX = 256
-"""Side of a network's pictures from which a frame is work enough: its layers are long enough to be
-shared among cores, and batches and lanes would only hold more memory."""
+"""Side of a network's pictures from which a layer is long enough to be shared among cores; lanes
+would only hold more memory."""
 MOST_LANES = 4
-BATCH = 4
-"""Frames at once on a CPU: what a layer costs besides its arithmetic counts once for all."""
 
 
-def busy_machine(machine: Machine, settings: Settings, network: TriPlaneNet) -> Machine:
-    """The same, with as many frames at once, and a lane of each stage for every two cores, as a
-    small network wants on a CPU.
-
-    On two cores a second lane makes them busier and no faster (docs/performance.md).
-    """
-    if machine.device.type != "cpu" or network.side >= LARGE_PX:
-        return machine
+def busy_machine(machine: Machine, network: TriPlaneNet) -> Machine:
+    """The same with a lane of each stage for every two cores, but two at least where there are two
+    cores: with one, the longer stage has a core to itself that it cannot fill. For small networks
+    on a CPU."""
     cores = network_cores()
-    lanes = min(MOST_LANES, max(1, cores // 2))
-    if lanes > 1:
-        torch.set_num_threads(max(1, cores // (2 * lanes)))
-    return replace(machine, batch=settings.batch_size or BATCH, lanes=lanes)
+    lanes = min(MOST_LANES, cores, max(2, cores // 2))
+    if machine.device.type != "cpu" or network.side >= LARGE_PX or lanes < 2:
+        return machine
+    torch.set_num_threads(max(1, cores // (2 * lanes)))
+    return replace(machine, lanes=lanes)
 
 
 def takes_detail(choice: str, network: TriPlaneNet) -> bool:
-    """auto is off for the published networks, whose own pictures are what is asked for; they are
-    the ones that draw no alpha."""
-    return choice == "on" or (choice == "auto" and network.decoder.image_channels == 4)
+    """auto is off for the published networks, whose own pictures are what is asked for."""
+    return choice == "on" or (choice == "auto" and not is_published(network))
+
+
+def first_every(preset: str, network: TriPlaneNet) -> int:
+    """Every how many frames the inversion's first branch looks; see first_branch.py. The published
+    networks look at each, as their authors let them, unless speed is asked for."""
+    if preset == "balanced" and is_published(network):
+        return 1
+    return PRESET_THRIFT[preset].first_every
+
+
+def is_published(network: TriPlaneNet) -> bool:
+    """Whether it is one of the published networks: those draw no alpha."""
+    return network.decoder.image_channels == 3
 
 
 def drawing(

@@ -54,7 +54,7 @@ class Thrift(NamedTuple):
     """Places along a side of the surface that detail is laid on, for each ray."""
 
 
-PRESET_THRIFT = {"fast": Thrift(8, 0.75, 1), "balanced": Thrift(), "quality": Thrift()}
+PRESET_THRIFT = {"fast": Thrift(8, 0.75, 1), "balanced": Thrift(4), "quality": Thrift()}
 
 BACKGROUNDS = ("black", "white", "blur", "source", "transparent")
 
@@ -73,8 +73,9 @@ class Settings:
     background: str = "black"
     """black, white, #rrggbb, blur (the source, blurred), source, or transparent."""
     preset: Preset = "balanced"
-    """What a picture may cost: its size, where none is asked for; and with fast, that the first
-    branch of the inversion looks at every 8th frame, and volume and surface are coarser."""
+    """What a picture may cost: its size, where none is asked for; how many frames share what the
+    first branch of the inversion says of one (fast 8, balanced 4, but 1 with a published model);
+    and with fast, that volume and surface are coarser."""
     size: int = 0
     """Side of the picture in pixels, even; 0, which becomes the preset's: 256, 512 or 1024."""
     detail: Detail = "auto"

@@ -159,7 +159,7 @@ def rendered(film: Path, settings: Settings, networks: app.Networks) -> Flow[Any
     """The chain that a run takes, up to the pictures."""
     app.share_cores()
     machine = app.working_machine(app.pick_machine(settings), networks)
-    machine = app.busy_machine(machine, settings, networks.triplane)
+    machine = app.busy_machine(machine, networks.triplane)
     view = app.novel_view(settings, machine, networks.triplane)
     return app.inverted(film, settings, machine, networks).then(view)
 

@@ -258,29 +258,28 @@ def test_on_a_cpu_the_weights_have_the_precision(precision: str) -> None:
 
 @pytest.mark.parametrize(
     ("cores", "lanes", "threads"),
-    [("1", 1, 1), ("2", 1, 1), ("4", 2, 1), ("8", 4, 1), ("24", 4, 3)],
+    [("1", 1, 1), ("2", 2, 1), ("4", 2, 1), ("8", 4, 1), ("24", 4, 3)],
 )
-def test_a_small_network_has_batches_and_a_lane_for_every_two_cores(
+def test_a_small_network_has_a_lane_for_every_two_cores(
     monkeypatch: pytest.MonkeyPatch, cores: str, lanes: int, threads: int
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", cores)
     asked: list[int] = [1]
     monkeypatch.setattr(torch, "set_num_threads", asked.append)
     alone = app.Machine(torch.device("cpu"), torch.float32, 1)
-    machine = app.busy_machine(alone, Settings(), tiny_network())
-    assert (machine.batch, machine.lanes, asked[-1]) == (app.BATCH, lanes, threads)
-    assert app.busy_machine(alone, Settings(batch_size=3), tiny_network()).batch == 3
-    stage = app.novel_view(Settings(), machine, tiny_network())
-    assert (stage.batch, stage.lanes) == (app.BATCH, lanes)
+    machine = app.busy_machine(alone, tiny_network())
+    assert (machine.lanes, asked[-1]) == (lanes, threads)
+    assert app.novel_view(Settings(), machine, tiny_network()).lanes == lanes
 
 
-def test_a_large_network_and_a_gpu_keep_the_batch_they_have() -> None:
+def test_a_large_network_and_a_gpu_have_one_lane(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "8")
     alone = app.Machine(torch.device("cpu"), torch.float32, 1)
     large = tiny_network()
     large.side = 256
-    assert app.busy_machine(alone, Settings(), large) == alone
+    assert app.busy_machine(alone, large) == alone
     gpu = app.Machine(torch.device("cuda"), torch.bfloat16, 8)
-    assert app.busy_machine(gpu, Settings(), tiny_network()) == gpu
+    assert app.busy_machine(gpu, tiny_network()) == gpu
 
 
 @pytest.mark.parametrize(
@@ -293,7 +292,17 @@ def test_the_pictures_of_a_published_network_are_its_own_unless_detail_is_asked_
     assert app.takes_detail(choice, tiny_network(image_channels=channels)) is is_on
 
 
-def test_the_fast_preset_leaves_work_out_and_the_others_do_not() -> None:
+@pytest.mark.parametrize(
+    ("preset", "ours", "published"), [("fast", 8, 8), ("balanced", 4, 1), ("quality", 1, 1)]
+)
+def test_frames_share_a_look_of_the_first_branch_but_with_published_networks(
+    preset: str, ours: int, published: int
+) -> None:
+    assert app.first_every(preset, tiny_network(image_channels=4)) == ours
+    assert app.first_every(preset, tiny_network(image_channels=3)) == published
+
+
+def test_the_fast_preset_draws_less_and_the_others_do_not() -> None:
     machine = app.Machine(torch.device("cpu"), torch.float32, 1)
     network = tiny_network()
     fast = app.novel_view(Settings(preset="fast"), machine, network)
