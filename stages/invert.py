@@ -85,8 +85,8 @@ class Inversion(LanedStage[Posed, list[_New], list[Head], Inverted]):
         self.device = torch.device(device)
         self.dtype = dtype
         self.first_branch = FirstBranch(network, first_every) if first_every > 1 else None
-        work = network.invert if self.first_branch is None else network.refine
-        self._invert = replayed(self.name, work, self.device)
+        self._invert = replayed(self.name, network.invert, self.device)
+        self._refine = replayed(self.name, network.refine, self.device)
         self.batch = batch
         self.lanes = lanes
         self.memory = memory
@@ -107,7 +107,7 @@ class Inversion(LanedStage[Posed, list[_New], list[Head], Inverted]):
     def notices(self) -> list[str]:
         """That the memory was too small for whole batches, a line each time, or that nothing could
         be recorded on a GPU."""
-        return [*self._halving.notices, *notices_of(self._invert)]
+        return [*self._halving.notices, *notices_of(self._invert), *notices_of(self._refine)]
 
     def open(self, info: StreamInfo) -> StreamInfo:
         """Start anew: nothing is remembered of an earlier stream."""
@@ -207,11 +207,14 @@ class Inversion(LanedStage[Posed, list[_New], list[Head], Inverted]):
 
         Args:
             faces: 1 or more.
-            firsts: what the first branch says of each, where it is not to look.
+            firsts: what the first branch says of each; where it is not given, it looks.
         """
         with torch.inference_mode(), in_precision(self.device, self.dtype):
             pictures, labels = network_input(faces, self.network.side, self.device)
-            found = self._invert(pictures, labels, *(together(firsts) if firsts else ()))
+            if firsts:
+                found = self._refine(pictures, labels, *together(firsts))
+            else:
+                found = self._invert(pictures, labels)
         errors = [0.0] * len(faces) if found.error is None else found.error.tolist()
         return [
             Head(latents, planes, confidence(face, error))

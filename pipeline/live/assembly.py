@@ -11,9 +11,10 @@ import numpy as np
 from tpvideo.pipeline import app
 from tpvideo.pipeline.config import Settings
 from tpvideo.pipeline.errors import ConfigError
-from tpvideo.pipeline.frame import Face, Inverted, Stamp
+from tpvideo.pipeline.frame import Face, Posed, Stamp
 from tpvideo.pipeline.live.controls import Controls, Panel, Steered
 from tpvideo.pipeline.live.outputs import FanOut
+from tpvideo.pipeline.live.presets import WITHOUT_DETAIL
 from tpvideo.pipeline.live.view import LiveView
 from tpvideo.pipeline.runner import Pipeline, read
 from tpvideo.stages import geometry
@@ -60,7 +61,14 @@ def assemble(
     matting = app.matting_stage(settings, machine, networks)
     face = FaceCrop(networks.finder, choose=settings.face, smooth=settings.smooth, is_one_shot=True)
     memory = HeadMemory(settings.smooth)
-    inversion = Inversion(networks.triplane, device=device, dtype=dtype, batch=1, memory=memory)
+    inversion = Inversion(
+        networks.triplane,
+        device=device,
+        dtype=dtype,
+        batch=1,
+        memory=memory,
+        first_every=app.first_every(WITHOUT_DETAIL, networks.triplane),
+    )
     view = app.novel_view(settings, machine, networks.triplane)
     live_view = LiveView(view, panel, float(TIME_BASE))
 
@@ -70,6 +78,9 @@ def assemble(
         if isinstance(matting, Matting):
             matting.smooth = controls.smooth
         memory.smooth = controls.smooth
+        if inversion.first_branch is not None:
+            every = app.first_every(controls.preset, networks.triplane)
+            inversion.first_branch.every = every
 
     _warm_up(inversion, live_view)
     heads = app.posed(read(source), matting, Steered(face, panel, steer)).then(inversion)
@@ -98,6 +109,6 @@ def _warm_up(inversion: Inversion, live_view: LiveView) -> None:
         image_from_crop=geometry.image_from_crop(fit, 512),
         confidence=1.0,
     )
-    (head,) = inversion.invert([face])
-    for _ in live_view.process([Inverted(Stamp(0, 0), grey, face, head)]):
+    heads = list(inversion.process([Posed(Stamp(0, 0), grey, face, cut=True)]))
+    for _ in live_view.process(heads):
         log.info("warm after %.1f s", time.monotonic() - begin_s)

@@ -81,6 +81,19 @@ def test_faces_are_edited_live_as_well(tmp_path: Path) -> None:
     assert "edit" in [timing.stage for timing in made.run().timings]
 
 
+@pytest.mark.parametrize(("preset", "every"), [("quality", 1), ("fast", 8)])
+def test_the_preset_says_how_often_the_first_branch_looks(
+    preset: str, every: int, tmp_path: Path
+) -> None:
+    parts, looks = networks(), list[int]()
+    parts.triplane.psp_encoder.register_forward_hook(lambda *_: looks.append(1))
+    controls = Controls(preset=preset)
+    wanted = Wanted(record=tmp_path / "out.mp4")
+    report = Session(Pictures(20), settings(), controls, wanted, parts, print).run()
+    inverted = next(timing.frames for timing in report.timings if timing.stage == "invert")
+    assert len(looks) == 1 + -(-inverted // every)  # once to warm up
+
+
 def test_a_session_can_be_given_a_time(tmp_path: Path) -> None:
     made = session(Wanted(record=tmp_path / "out.mp4", seconds=0.3))
     report = made.run()
