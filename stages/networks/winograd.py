@@ -45,7 +45,7 @@ class Winograd:
         self.phases, self.outputs = phases, phases * each
         changes = changes_to_points(phases)
         # Many weights are four times as many at the points, and reading them from the memory
-        # takes as long as bringing them there anew.
+        # Reading many weights at their points from memory takes as long as bringing them there.
         self.keeps = weight.numel() < MANY or self.outputs % (phases * PANEL) != 0
         if self.keeps:
             self.weights = at_points(weight.detach().double().numpy(), changes).reshape(-1)
