@@ -1,4 +1,6 @@
-"""What torch.compile makes of the default model's largest network, the offsets U-Net, beside what runs.
+"""What torch.compile makes of the default model's largest network, the offsets U-Net.
+
+What runs, and the plain network, take turns with it.
 
     OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE python bench/inductor.py [--rounds 30]
 

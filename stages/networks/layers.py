@@ -14,6 +14,8 @@ from tpvideo.stages.networks.compiled_pixels import added_colours, panels
 from tpvideo.stages.networks.winograd import Winograd, can_convolve, has_loops
 
 SQRT2 = math.sqrt(2.0)
+NO_WAY_BACK = "a lean network takes no gradients, nor other weights; load the model once more"
+"""Its weights are there only as its loops read them."""
 
 
 def expect_shape(name: str, tensor: Tensor, shape: Sequence[int | None]) -> None:
@@ -167,7 +169,8 @@ class ModulatedConv(nn.Module):
         return super().train(mode)
 
     def _forget(self) -> None:
-        self._frozen, self._winograd = None, None
+        if self._winograd is None:  # else there is nothing left to derive it from
+            self._frozen = None
 
     def convolve(
         self, x: Tensor, style: Tensor, gain: Tensor | None = None, bias: Tensor | None = None
@@ -219,25 +222,36 @@ class ModulatedConv(nn.Module):
             return self._frozen
 
     def _derive(self) -> Derived:
+        if self._winograd is not None:
+            raise RuntimeError(NO_WAY_BACK)
         kernel: Tensor = self.weight
         if self.upsample:
             kernel = upsampling_kernel(kernel, resampling_filter().to(kernel))
-        return Derived(kernel, self.weight.float().square().sum(dim=(2, 3)))
+        return Derived(kernel, self._energy())
+
+    def _energy(self) -> Tensor:
+        return self.weight.float().square().sum(dim=(2, 3))
 
     @torch.no_grad()
     def freeze(self, dtype: torch.dtype, compiled: bool = True) -> None:
         """Convolve in `dtype` from here on, channels last; for inference. `compiled`: by numba's
-        loops where these are for such a convolution."""
+        loops where these are for such a convolution; then they alone keep the weights."""
+        if self._winograd is not None:
+            return
+        if compiled and dtype == torch.float32 and can_convolve(self.weight):
+            self.eval()
+            nothing = self.weight.new_empty(0)
+            self._frozen = Derived(nothing, self._energy())
+            self._winograd = Winograd(self.weight, phases=4 if self.upsample else 1)
+            self.weight = nn.Parameter(nothing, requires_grad=False)  # its type stays
+            return
         if self._frozen is not None and self._frozen.kernel.dtype == self.weight.dtype == dtype:
             return
+        self.eval()
         kernel, energy = self._derive()
         layout = torch.channels_last
         self.weight.data = self.weight.to(dtype, memory_format=layout)
-        self.eval()
         self._frozen = Derived(kernel.to(dtype, memory_format=layout), energy)
-        phases = 4 if self.upsample else 1
-        if compiled and can_convolve(self._frozen.kernel, phases):
-            self._winograd = Winograd(self._frozen.kernel, phases)
 
 
 class SynthesisLayer(ModulatedConv):
@@ -270,7 +284,9 @@ class SynthesisLayer(ModulatedConv):
         # leaky ReLU is positively homogeneous, so its gain sqrt(2) goes into what precedes it.
         gain, bias = self.demodulation(style) * SQRT2, self.bias * SQRT2
         noise = self.noise_const * (self.noise_strength * SQRT2) if self.noise else None
-        if self._winograd is not None and not torch.is_grad_enabled():
+        if self._winograd is not None:
+            if torch.is_grad_enabled() and (x.requires_grad or style.requires_grad):
+                raise RuntimeError(NO_WAY_BACK)
             return self._winograd(
                 x.float(), scale=style, gain=gain, bias=bias, noise=noise, slopes=0.2,
                 limit=math.inf if self.clamp is None else self.clamp,

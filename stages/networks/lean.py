@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
+import sys
+
 import torch
 from torch import nn
 
@@ -62,7 +65,16 @@ def make_lean(
             module.register_module("linear", scaled_linear(module.linear))
     if compiled:
         network.decoder.marcher = march_for(network.decoder)
+    release_freed()
     return network
+
+
+def release_freed() -> None:
+    """Give the system the memory of the plain weights, which glibc would keep."""
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # other C libraries have none
+        if trim is not None:
+            trim(0)
 
 
 def march_for(generator: Generator) -> Marcher | None:

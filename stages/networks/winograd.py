@@ -26,6 +26,8 @@ ROWS, PANEL = 6, 16
 """Pixels, or tiles, and channels of the result whose sums are in registers at once."""
 TILE, PRODUCTS = 4, 36
 """Side of the squares that a result is made of, and the numbers that each is made from."""
+MANY = 9 * 2**15
+"""Weights that are too many to keep four times."""
 NOTHING: Floats = np.empty(0, np.float32)
 
 
@@ -33,17 +35,24 @@ class Winograd:
     """A 3 x 3 convolution with a border of zeros.
 
     Args:
-        weight: [O, I, 3, 3] float32, on the CPU.
-        phases: 4 for a kernel that gives four phases of a picture of twice the sides, see
-            `layers.upsampling_kernel`; then O is their sum.
+        weight: [O', I, 3, 3] float32, on the CPU.
+        phases: 4 for a picture of twice the sides, of four phases that `layers.upsampling_kernel`
+            makes kernels for; O below is then 4 O'.
     """
 
     def __init__(self, weight: Tensor, phases: int = 1) -> None:
-        self.outputs, self.inputs = weight.shape[:2]
-        self.phases = phases
-        self.weights = transformed(weight.detach().double().numpy()).reshape(-1)
+        each, self.inputs = weight.shape[:2]
+        self.phases, self.outputs = phases, phases * each
+        changes = changes_to_points(phases)
+        # Reading many weights at their points from memory takes as long as bringing them there.
+        self.keeps = weight.numel() < MANY or self.outputs % (phases * PANEL) != 0
+        if self.keeps:
+            self.weights = at_points(weight.detach().double().numpy(), changes).reshape(-1)
+            self._changes = NOTHING
+        else:
+            self.weights = numbers(plain(weight))
+            self._changes = changes.astype(np.float32).reshape(-1)
         self.at_once = min(96, max(24, 3 * self.inputs // 16 // 6 * 6))
-        each = self.outputs // phases
         self._ones, self._zeros = np.ones(each, np.float32), np.zeros(each, np.float32)
         self._no_shift = np.zeros(self.inputs, np.float32)
 
@@ -105,23 +114,26 @@ class Winograd:
 
         def work(first: int, last: int) -> None:
             kernel()(
-                picture, size, before, self.weights, shape, after, (first, last, self.at_once),
-                self._room(), result,
+                picture, size, before, self.weights, self._changes, shape, after,
+                (first, last, self.at_once), self._room(), result,
             )  # fmt: skip
 
         in_parts(work, tiles, self.at_once)
 
     def _room(self) -> tuple[Floats, ...]:
-        """For points and products, a line of the cache apart, and for a patch."""
+        """For points and products, a line of the cache apart, a patch, and a panel's weights at a
+        row of points."""
         wide = -(-self.outputs // PANEL) * PANEL
         each = (self.at_once * channels + 16 for channels in (self.inputs, wide))
-        return room("winograd", (*(PRODUCTS * size for size in each), PRODUCTS * self.inputs))
+        brought = 0 if self.keeps else 6 * (self.inputs * PANEL + 16)
+        sizes = *(PRODUCTS * size for size in each), PRODUCTS * self.inputs, brought
+        return room("winograd", sizes)
 
 
-def can_convolve(weight: Tensor, phases: int = 1) -> bool:
-    """Whether `Winograd` takes this kernel [O, I, k, k]."""
+def can_convolve(weight: Tensor) -> bool:
+    """Whether `Winograd` takes these weights [O', I, k, k]."""
     outputs, inputs, height, width = weight.shape
-    is_whole = inputs % CHANNELS == 0 and outputs % (phases * CHANNELS) == 0
+    is_whole = inputs % CHANNELS == 0 and outputs % CHANNELS == 0
     return (height, width) == (3, 3) and is_whole and has_loops(weight)
 
 
@@ -131,18 +143,45 @@ def has_loops(weight: Tensor) -> bool:
     return is_plain and find_spec("numba") is not None
 
 
-def transformed(weight: NDArray[np.float64]) -> Floats:
-    """[O, I, 3, 3] at the points, [36, O / PANEL rounded up, I, PANEL] with zeros beyond O."""
+def changes_to_points(phases: int) -> NDArray[np.float64]:
+    """[phases along an axis, 6, 3] from three weights of a line to its points."""
     near, far = 0.5**0.5, 2**0.5
     at = [(near, -2 / 3), (-near, -2 / 3), (far, 1 / 6), (-far, 1 / 6)]  # points, their shares
     change = np.array([[1, 0, 0], *([n, n * p, n * p * p] for p, n in at), [0, 0, 1]])
-    outputs, inputs = weight.shape[:2]
-    points = np.einsum("ay,bx,oiyx->abio", change, change, weight, optimize=True)
+    if phases == 1:
+        return change[None]
+    # along an axis phase p has the kernel P[a] = sum_n smooth[p + 4 - 2 a - n] w[n]
+    smooth = np.pad(np.array([1, 3, 3, 1]) / 4, 2)
+    place = 4 - 2 * np.arange(3)[:, None] - np.arange(3) + 2  # [a, n]
+    return np.stack([change @ smooth[place + p] for p in (0, 1)])
+
+
+def at_points(weight: NDArray[np.float64], changes: NDArray[np.float64]) -> Floats:
+    """[O', I, 3, 3] of all phases at the points, [36, O / PANEL rounded up, I, PANEL] with zeros
+    beyond O."""
+    inputs = weight.shape[1]
+    points = np.concatenate(
+        [
+            np.einsum("ay,bx,oiyx->abio", down, across, weight, optimize=True)
+            for down in changes
+            for across in changes
+        ],
+        axis=-1,
+    )  # [6, 6, I, O]
+    outputs = points.shape[-1]
     wide = -(-outputs // PANEL) * PANEL
     padded = np.zeros((PRODUCTS, inputs, wide), np.float32)
     padded[..., :outputs] = points.reshape(PRODUCTS, inputs, outputs)
     split = padded.reshape(PRODUCTS, inputs, wide // PANEL, PANEL)
     return np.ascontiguousarray(split.transpose(0, 2, 1, 3))
+
+
+def plain(weight: Tensor) -> Tensor:
+    """[O', I, 3, 3] as [O' / PANEL rounded up, I, 9, PANEL], zeros beyond O'."""
+    outputs, inputs = weight.shape[:2]
+    padded = weight.new_zeros(-(-outputs // PANEL) * PANEL, inputs, 9)
+    padded[:outputs] = weight.detach().reshape(outputs, inputs, 9)
+    return padded.reshape(-1, PANEL, inputs, 9).permute(0, 2, 3, 1).contiguous()
 
 
 def _each(values: Tensor | Floats | None, batch: int, none: Floats) -> Sequence[Floats]:

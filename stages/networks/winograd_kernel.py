@@ -22,8 +22,10 @@ from tpvideo.stages.networks.vectors import (
     inlined,
     least,
     load,
+    load_wide,
     most,
     splat,
+    splat_wide,
     store,
 )
 from tpvideo.stages.networks.winograd import PANEL, PRODUCTS, ROWS, TILE
@@ -211,9 +213,103 @@ def join_tile(
 
 
 @compiled
+def multiply_kept(
+    points: Any, step: Any, count: Any, channels: Any, kernels: Any, panels: Any, products: Any,
+    product_step: Any,
+) -> Any:  # fmt: skip
+    """The products of some tiles with weights at all points.
+
+    Args:
+        points: of the tiles, `step` apart from one point to the next.
+        count: of tiles.
+        kernels: [36, panels, channels, PANEL].
+        products: of the tiles, `product_step` apart.
+    """
+    wide = panels * U(PANEL)
+    for product in range(U(PRODUCTS)):
+        for panel in range(panels):
+            kernel = (product * panels + panel) * channels * U(PANEL)
+            to = product * product_step + panel * U(PANEL)
+            for row in range(U(0), count, U(ROWS)):
+                at = product * step + row * channels
+                multiply(
+                    points, at, channels, channels, kernels, kernel, U(1), U(0), products,
+                    to + row * wide, wide,
+                )  # fmt: skip
+
+
+@compiled
+def multiply_brought(
+    points: Any, step: Any, count: Any, channels: Any, kernels: Any, panels: Any, phases: Any,
+    changes: Any, brought: Any, products: Any, product_step: Any,
+) -> Any:  # fmt: skip
+    """The same with plain weights, of which a panel is brought to a row of points at a time.
+
+    Args:
+        kernels: [panels / phases, channels, 9, PANEL].
+        changes: [phases along an axis, PATCH, 3] from a line of weights to its points.
+        brought: room for what `bring` makes.
+    """
+    wide, own = panels * U(PANEL), panels // phases
+    apart = channels * U(PANEL) + LINE
+    for panel in range(panels):
+        phase = panel // own
+        kernel = (panel - phase * own) * channels * U(9 * PANEL)
+        for row in range(U(PATCH)):
+            down, across = (phase // U(2)) * U(PATCH) + row, (phase % U(2)) * U(PATCH)
+            bring(kernels, kernel, channels, changes, U(3) * down, U(3) * across, brought, apart)
+            for column in range(U(PATCH)):
+                product = U(PATCH) * row + column
+                to = product * product_step + panel * U(PANEL)
+                for tile in range(U(0), count, U(ROWS)):
+                    at = product * step + tile * channels
+                    multiply(
+                        points, at, channels, channels, brought, column * apart, U(1), U(0),
+                        products, to + tile * wide, wide,
+                    )  # fmt: skip
+
+
+@compiled
+def bring(
+    kernels: Any, at: Any, channels: Any, changes: Any, down: Any, across: Any, out: Any,
+    apart: Any,
+) -> Any:  # fmt: skip
+    """Plain weights of a panel, [channels, 9, PANEL] from `at` on, at a row of points.
+
+    Args:
+        changes: see `multiply_brought`; three of them from `down` on say which row, and PATCH times
+            three from `across` on its points.
+        out: [PATCH, channels, PANEL], `apart` from one point to the next.
+    """
+    d0 = splat_wide(changes[down])
+    d1 = splat_wide(changes[down + U(1)])
+    d2 = splat_wide(changes[down + U(2)])
+    line = U(3 * PANEL)
+    for c in range(channels):
+        p, to = at + c * U(3) * line, c * U(PANEL)
+        x0 = d0 * load_wide(kernels, p)
+        x1 = d0 * load_wide(kernels, p + U(PANEL))
+        x2 = d0 * load_wide(kernels, p + U(2 * PANEL))
+        p += line
+        x0 = fma(d1, load_wide(kernels, p), x0)
+        x1 = fma(d1, load_wide(kernels, p + U(PANEL)), x1)
+        x2 = fma(d1, load_wide(kernels, p + U(2 * PANEL)), x2)
+        p += line
+        x0 = fma(d2, load_wide(kernels, p), x0)
+        x1 = fma(d2, load_wide(kernels, p + U(PANEL)), x1)
+        x2 = fma(d2, load_wide(kernels, p + U(2 * PANEL)), x2)
+        for column in range(U(PATCH)):
+            k = across + U(3) * column
+            value = splat_wide(changes[k]) * x0
+            value = fma(splat_wide(changes[k + U(1)]), x1, value)
+            value = fma(splat_wide(changes[k + U(2)]), x2, value)
+            store(out, to + column * apart, value)
+
+
+@compiled
 def convolve(
-    picture: Any, size: Any, before: Any, weights: Any, shape: Any, after: Any, part: Any,
-    scratch: Any, result: Any,
+    picture: Any, size: Any, before: Any, weights: Any, changes: Any, shape: Any, after: Any,
+    part: Any, scratch: Any, result: Any,
 ) -> Any:  # fmt: skip
     """Some tiles of a 3 x 3 convolution with a border of zeros.
 
@@ -221,11 +317,12 @@ def convolve(
         picture: [H * W * C], channels last.
         size: (H, W).
         before: scale [C] and shift [C] of the picture, or both empty.
-        weights: of `winograd.transformed`, flat.
+        weights: of `winograd.at_points`, flat, where changes are empty; else of `winograd.plain`.
+        changes: see `multiply_brought`.
         shape: (C, O, phases), C and O / phases multiples of LANES.
         after: see `join_tile`.
         part: (first tile, last tile, tiles at once).
-        scratch: points, products, a patch: see `winograd.Winograd`.
+        scratch: points, products, a patch, weights: see `winograd.Winograd`.
         result: [H' * W' * O / phases], channels last.
     """
     height, width = size
@@ -233,6 +330,7 @@ def convolve(
     first, last, at_once = part
     source, to_result, kernels = begin(picture), begin(result), begin(weights)
     points, products, patch = begin(scratch[0]), begin(scratch[1]), begin(scratch[2])
+    keeps, change, brought = len(changes) == 0, begin(changes), begin(scratch[3])
     scaled, scale, shift = len(before[0]) > 0, begin(before[0]), begin(before[1])
     gain, bias, noise, slopes, limit = after
     behind = begin(gain), begin(bias), len(noise) > 0, begin(noise), begin(slopes), limit
@@ -261,16 +359,15 @@ def convolve(
                     patch, U(0), U(PATCH) * channels, channels, False, scale, shift, points, to,
                     point_step, room,
                 )  # fmt: skip
-        for product in range(U(PRODUCTS)):
-            for panel in range(panels):
-                kernel = (product * panels + panel) * channels * U(PANEL)
-                to = product * product_step + panel * U(PANEL)
-                for row in range(U(0), U(count), U(ROWS)):
-                    at = product * point_step + row * channels
-                    multiply(
-                        points, at, channels, channels, kernels, kernel, U(1), U(0), products,
-                        to + row * wide, wide,
-                    )  # fmt: skip
+        if keeps:
+            multiply_kept(
+                points, point_step, U(count), channels, kernels, panels, products, product_step
+            )
+        else:
+            multiply_brought(
+                points, point_step, U(count), channels, kernels, panels, phases, change, brought,
+                products, product_step,
+            )  # fmt: skip
         for index in range(count):
             y, x = U((start + index) // across * TILE), U((start + index) % across * TILE)
             join_tile(

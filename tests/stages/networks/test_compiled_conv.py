@@ -11,7 +11,14 @@ from torch import nn
 from tpvideo.stages.networks import winograd
 from tpvideo.stages.networks.compiled_conv import CompiledConv, compile_convs, slopes_of
 from tpvideo.stages.networks.direct import Direct
-from tpvideo.stages.networks.layers import ToRGB, interleave, upsample2
+from tpvideo.stages.networks.layers import (
+    SynthesisLayer,
+    ToRGB,
+    interleave,
+    resampling_filter,
+    upsample2,
+    upsampling_kernel,
+)
 from tpvideo.stages.networks.trunk import SqueezeExcite
 from tpvideo.stages.networks.winograd import Winograd, can_convolve
 
@@ -27,15 +34,24 @@ def needs_numba_and_the_same_numbers_every_time() -> Iterator[None]:
         yield
 
 
+@pytest.mark.parametrize("many", [0, 10**9])
 @pytest.mark.parametrize(
-    ("batch", "inputs", "outputs", "height", "width", "phases"),
-    [(1, 8, 8, 1, 1, 1), (2, 16, 24, 9, 13, 1), (2, 32, 64, 18, 17, 4), (1, 48, 40, 4, 64, 1)],
+    ("batch", "inputs", "each", "height", "width", "phases"),
+    [
+        (1, 8, 8, 1, 1, 1),
+        (2, 16, 24, 9, 13, 1),
+        (2, 32, 16, 18, 17, 4),
+        (1, 16, 24, 7, 5, 4),
+        (1, 48, 40, 4, 64, 1),
+    ],
 )
 def test_winograd_computes_a_convolution_and_all_that_is_around_it(
-    batch: int, inputs: int, outputs: int, height: int, width: int, phases: int
-) -> None:
-    each, fold = outputs // phases, 2 if phases == 4 else 1
-    x, weight = torch.randn(batch, inputs, height, width), torch.randn(outputs, inputs, 3, 3)
+    batch: int, inputs: int, each: int, height: int, width: int, phases: int, many: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(winograd, "MANY", many)
+    fold = 2 if phases == 4 else 1
+    x, weight = torch.randn(batch, inputs, height, width), torch.randn(each, inputs, 3, 3)
     weight /= math.sqrt(9 * inputs)
     scale, shift = torch.rand(batch, inputs), torch.randn(inputs)
     gain, bias = torch.rand(batch, each) + 0.5, torch.randn(each)
@@ -44,7 +60,8 @@ def test_winograd_computes_a_convolution_and_all_that_is_around_it(
         x, scale=scale, shift=shift.numpy(), gain=gain, bias=bias, noise=noise,
         slopes=slopes.numpy(), limit=1.2,
     )  # fmt: skip
-    y = F.conv2d(x * scale[..., None, None] + shift[:, None, None], weight, padding=1)
+    kernel = upsampling_kernel(weight, resampling_filter()) if phases == 4 else weight
+    y = F.conv2d(x * scale[..., None, None] + shift[:, None, None], kernel, padding=1)
     y = interleave(y) if phases == 4 else y
     y = y * gain[..., None, None] + bias[:, None, None] + noise
     expected = torch.where(y < 0, y * slopes[:, None, None], y).clamp(-1.2, 1.2)
@@ -52,7 +69,11 @@ def test_winograd_computes_a_convolution_and_all_that_is_around_it(
     assert found.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_winograd_rounds_little_more_than_a_plain_convolution_does() -> None:
+@pytest.mark.parametrize("many", [0, 10**9])
+def test_winograd_rounds_little_more_than_a_plain_convolution_does(
+    many: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(winograd, "MANY", many)
     x, weight = torch.randn(1, 128, 20, 20), torch.randn(64, 128, 3, 3)
     exact = F.conv2d(x.double(), weight.double(), padding=1)
     plain = (F.conv2d(x, weight, padding=1) - exact).square().mean()
@@ -62,9 +83,38 @@ def test_winograd_rounds_little_more_than_a_plain_convolution_does() -> None:
 def test_winograd_is_for_whole_vectors_of_channels_in_float32() -> None:
     assert can_convolve(torch.zeros(16, 8, 3, 3))
     assert not can_convolve(torch.zeros(16, 9, 3, 3))
-    assert not can_convolve(torch.zeros(16, 8, 3, 3), phases=4)
+    assert not can_convolve(torch.zeros(9, 8, 3, 3))
     assert not can_convolve(torch.zeros(16, 8, 1, 1))
     assert not can_convolve(torch.zeros(16, 8, 3, 3, dtype=torch.bfloat16))
+
+
+def test_many_weights_are_kept_once_and_few_ones_at_their_points() -> None:
+    assert Winograd(torch.ones(256, 256, 3, 3)).weights.size == 9 * 256 * 256
+    assert Winograd(torch.ones(256, 256, 3, 3), 4).weights.size == 9 * 256 * 256
+    assert Winograd(torch.ones(32, 16, 3, 3)).weights.size == 36 * 32 * 16
+
+
+def test_a_lean_layer_keeps_its_weights_for_the_loops_alone() -> None:
+    layer = SynthesisLayer(8, 16, 6, 10, upsample=True).eval().requires_grad_(False)
+    x, latent = torch.randn(1, 8, 5, 5), torch.randn(1, 6)
+    expected = layer(x, latent)
+    layer.freeze(torch.float32)
+    assert layer.weight.numel() == 0
+    torch.testing.assert_close(layer(x, latent), expected, atol=ROUNDING, rtol=0)
+    layer.float()  # moves what there is, and loses nothing
+    layer.freeze(torch.float32)
+    torch.testing.assert_close(layer(x, latent), expected, atol=ROUNDING, rtol=0)
+
+
+def test_a_lean_layer_refuses_gradients_and_training() -> None:
+    with torch.inference_mode(mode=False), torch.enable_grad():
+        layer = SynthesisLayer(8, 8, 6, 4).eval().requires_grad_(False)
+        layer.freeze(torch.float32)
+        latent = torch.randn(1, 6, requires_grad=True)
+        with pytest.raises(RuntimeError, match="takes no gradients"):
+            layer(torch.randn(1, 8, 4, 4), latent)
+        with pytest.raises(RuntimeError, match="load the model once more"):
+            layer.train()(torch.randn(1, 8, 4, 4), latent.detach())
 
 
 @pytest.mark.parametrize("stride", [1, 2])
