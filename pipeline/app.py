@@ -61,7 +61,7 @@ class Machine:
     batch: int
     """Most frames inverted or rendered at once."""
     lanes: int = 1
-    """Threads for each of the two stages that do."""
+    """Threads that invert; one less draws, for it is done sooner, but one at least."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -393,9 +393,9 @@ MOST_LANES = 4
 
 
 def busy_machine(machine: Machine, network: TriPlaneNet) -> Machine:
-    """The same with a lane of each stage for every two cores, but two at least where there are two
-    cores: with one, the longer stage has a core to itself that it cannot fill. For small networks
-    on a CPU."""
+    """The same with a lane for every two cores, but two at least where there are two cores, for a
+    small network on a CPU: inversion is the longest stage, and with one lane could not go on when
+    its core does something else."""
     cores = network_cores()
     lanes = min(MOST_LANES, cores, max(2, cores // 2))
     if machine.device.type != "cpu" or network.side >= LARGE_PX or lanes < 2:
@@ -455,5 +455,5 @@ def novel_view(settings: Settings, machine: Machine, network: TriPlaneNet) -> No
         device=machine.device,
         dtype=machine.dtype,
         batch=machine.batch,
-        lanes=machine.lanes,
+        lanes=max(1, machine.lanes - 1),
     )

@@ -352,9 +352,10 @@ def premultiplied(image: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
         image: [B, 4, S, S] with its own alpha, or [B, 3, S, S], -1..1, black where empty.
         alpha: [B, 1, R, R] of the volume, used where the picture has none of its own.
     """
-    unit = image.add(1).div(2).clamp(0, 1)
+    unit = image.add(1).mul_(0.5).clamp_(0, 1)
     if image.shape[1] == 4:
-        return torch.minimum(unit[:, :3], unit[:, 3:]), unit[:, 3:]
+        colours, opacity = unit.split((3, 1), dim=1)
+        return torch.minimum(colours, opacity, out=colours), opacity
     side = image.shape[-1]
     wide = F.interpolate(alpha, (side, side), mode="bicubic").clamp(0, 1)
     return unit, wide

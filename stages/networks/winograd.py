@@ -52,7 +52,7 @@ class Winograd:
         else:
             self.weights = numbers(plain(weight))
             self._changes = changes.astype(np.float32).reshape(-1)
-        self.at_once = min(96, max(24, 3 * self.inputs // 16 // 6 * 6))
+        self.at_once = min(96, max(12, 3 * self.inputs // 16 // 6 * 6))
         self._ones, self._zeros = np.ones(each, np.float32), np.zeros(each, np.float32)
         self._no_shift = np.zeros(self.inputs, np.float32)
 
