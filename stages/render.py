@@ -354,7 +354,7 @@ def premultiplied(image: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
     """
     unit = image.add(1).mul_(0.5).clamp_(0, 1)
     if image.shape[1] == 4:
-        colours, opacity = unit.split((3, 1), dim=1)
+        colours, opacity = unit[:, :3], unit[:, 3:]
         return torch.minimum(colours, opacity, out=colours), opacity
     side = image.shape[-1]
     wide = F.interpolate(alpha, (side, side), mode="bicubic").clamp(0, 1)
