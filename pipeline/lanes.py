@@ -69,11 +69,13 @@ class _Lane(StageWorker[In, Out]):
         self._order = order
 
     def work(self) -> None:
+        """Work until the stream ends; whatever ends it earlier ends the other lanes as well."""
         try:
             while self._pass_on():
                 pass
         except BaseException:
             self._order.break_off()
+            self._inbox.cancel()  # one of them may wait there
             raise
 
     def _pass_on(self) -> bool:

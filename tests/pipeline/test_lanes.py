@@ -125,3 +125,27 @@ def test_a_failure_elsewhere_ends_every_lane() -> None:
     with pytest.raises(StageError, match="disk full"):
         read(Numbers(10**9)).then(Sums(3)).into(Collect(before=refuse)).run()
     assert not [t for t in threading.enumerate() if t.name.startswith("tpvideo-")]
+
+
+def test_a_failure_is_told_while_another_lane_waits_for_a_source_that_hangs() -> None:
+    is_hanging = Event()
+
+    class Hanging(Numbers):
+        def __init__(self) -> None:
+            super().__init__(100, self.hang)
+            self.is_over = Event()
+
+        def hang(self, number: int) -> None:
+            if number == 2:
+                is_hanging.set()
+                self.is_over.wait()
+
+        def interrupt(self) -> None:
+            self.is_over.set()
+
+    def fail(_: Sequence[int]) -> None:
+        is_hanging.wait()
+        raise ValueError("first batch")
+
+    with pytest.raises(StageError, match="frames 0-1: first batch"):
+        read(Hanging()).then(Sums(2, fail)).into(Collect()).run()
