@@ -169,7 +169,10 @@ def total(typing: Any, vector: Any) -> Any:
 @instruction
 def begin(typing: Any, array: Any) -> Any:
     """Where the numbers of a contiguous array begin: what inner functions take in its place, since
-    every call counts the users of an array by atomic instructions. The caller keeps the array."""
+    every call counts the users of an array by atomic instructions.
+
+    Only for arrays that Python keeps meanwhile: one that compiled code makes is freed behind its
+    last mention, and a place in it is no mention."""
 
     def lower(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         return context.make_array(array)(context, builder, values[0]).data

@@ -121,13 +121,13 @@ class Winograd:
         in_parts(work, tiles, self.at_once)
 
     def _room(self) -> tuple[Floats, ...]:
-        """For points and products, a line of the cache apart, a patch, and a panel's weights at a
-        row of points."""
+        """For points and products, a line of the cache apart, a patch, a panel's weights at a row
+        of points, and a tile's numbers between its rows and its columns."""
         wide = -(-self.outputs // PANEL) * PANEL
         each = (self.at_once * channels + 16 for channels in (self.inputs, wide))
         brought = 0 if self.keeps else 6 * (self.inputs * PANEL + 16)
-        sizes = *(PRODUCTS * size for size in each), PRODUCTS * self.inputs, brought
-        return room("winograd", sizes)
+        own = PRODUCTS * self.inputs, brought, PRODUCTS * CHANNELS
+        return room("winograd", (*(PRODUCTS * size for size in each), *own))
 
 
 def can_convolve(weight: Tensor) -> bool:

@@ -322,7 +322,7 @@ def convolve(
         shape: (C, O, phases), C and O / phases multiples of LANES.
         after: see `join_tile`.
         part: (first tile, last tile, tiles at once).
-        scratch: points, products, a patch, weights: see `winograd.Winograd`.
+        scratch: points, products, a patch, weights, a tile's vectors: see `winograd.Winograd`.
         result: [H' * W' * O / phases], channels last.
     """
     height, width = size
@@ -338,8 +338,7 @@ def convolve(
     wide = panels * U(PANEL)
     point_step, product_step = U(at_once) * channels + LINE, U(at_once) * wide + LINE
     across = (width + TILE - 1) // TILE
-    own_room = np.empty(PRODUCTS * LANES, f32)
-    room = begin(own_room)
+    room = begin(scratch[4])
     line = U(width) * channels
     bounds = U(height), U(width)
     for start in range(first, last, at_once):
