@@ -27,6 +27,7 @@ from tpvideo.pipeline.errors import OutputError, StageError, StallError
 from tpvideo.pipeline.exits import FAILED
 from tpvideo.pipeline.frame import StreamInfo
 from tpvideo.pipeline.signals import Terminated
+from tpvideo.pipeline.stage import LanedStage
 from tpvideo.stages.decode import FileSource
 from tpvideo.stages.face import FaceCrop
 from tpvideo.stages.invert import Inversion
@@ -89,15 +90,15 @@ def failing_source(number: int) -> Callable[[FileSource], Iterator[Any]]:
     return frames
 
 
-def failing_stage(stage: type[Any], number: int) -> Callable[[Any, Sequence[Any]], list[Any]]:
-    whole = stage.process
+def failing(step: Callable[..., Any], number: int) -> Callable[..., Any]:
+    """A step of a stage, `process` or `finish`, that does not survive a frame."""
 
-    def process(self: Any, items: Sequence[Any]) -> list[Any]:
+    def failing_step(self: Any, items: Sequence[Any], *made: Any) -> Any:
         if any(item.stamp.index == number for item in items):
             raise ValueError("injected")
-        return list(whole(self, items))
+        return step(self, items, *made)
 
-    return process
+    return failing_step
 
 
 def failing_sink(number: int) -> Callable[[MovieWriter, Any], None]:
@@ -136,7 +137,8 @@ def test_a_stage_that_raises_is_named_with_its_frame_and_leaves_nothing(
     elif where == "encode":
         monkeypatch.setattr(MovieWriter, "consume", failing_sink(number))
     else:
-        monkeypatch.setattr(stages[where], "process", failing_stage(stages[where], number))
+        step = "finish" if issubclass(stages[where], LanedStage) else "process"
+        monkeypatch.setattr(stages[where], step, failing(getattr(stages[where], step), number))
     name = "nomatting" if where == "matting" else where
     result = run(clip, "-o", clip.with_name("out.mp4"), "--batch-size", 1)
     expect_one_line(result, f"{name} failed on frame {number}: injected")
