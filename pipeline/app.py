@@ -148,6 +148,7 @@ def assemble_views(
     """
     expect_file(source)
     machine = pick_machine(settings)
+    share_cores()  # an earlier source's lanes may have divided them otherwise
     asked = [replace(settings, yaw_rad=yaw_rad) for yaw_rad in yaws_rad]
     # What the stages remember is of all views together.
     together = {"views": " ".join(map(str, yaws_rad))}
@@ -382,8 +383,8 @@ def working_machine(machine: Machine, networks: Networks) -> Machine:
 
 def share_cores() -> None:
     """Leave a core to decoding, matting and encoding, unless OMP_NUM_THREADS says otherwise."""
-    if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(max(1, usable_cores() - 1))
+    is_asked = "OMP_NUM_THREADS" in os.environ
+    torch.set_num_threads(network_cores() if is_asked else max(1, usable_cores() - 1))
 
 
 LARGE_PX = 256

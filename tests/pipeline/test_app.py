@@ -272,6 +272,19 @@ def test_a_small_network_has_a_lane_for_every_two_cores(
     assert app.novel_view(Settings(), machine, tiny_network()).lanes == max(1, lanes - 1)
 
 
+def test_what_lanes_made_of_the_cores_is_undone_for_the_next_source(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else a film could not be resumed by a worker that has done another before."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "8")
+    asked: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", asked.append)
+    app.share_cores()
+    app.busy_machine(app.Machine(torch.device("cpu"), torch.float32, 1), tiny_network())
+    app.share_cores()
+    assert asked == [8, 1, 8]
+
+
 def test_a_large_network_and_a_gpu_have_one_lane(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "8")
     alone = app.Machine(torch.device("cpu"), torch.float32, 1)
